@@ -1,0 +1,1 @@
+"""coevo: Pareto fronts of co-designs, network and accelerator searched together."""

@@ -1,0 +1,147 @@
+"""The sockets: what each kind of plug-in must offer, on one page.
+
+A plug-in is a class with a pydantic model ``Settings`` (its fields in YAML, beside ``name``) and a constructor
+that takes an instance of it as ``settings``. How a name in YAML finds it: `coevo.library.find_plugin`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coevo.accelerator.machine import Accelerator
+from coevo.design import Accuracy, Cost, Network, Quantity
+from coevo.space import Gene, Genomes, Space
+from coevo.workload import Workload
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from torch import nn
+
+Array = NDArray[np.float64]
+
+
+class Problem(Protocol):
+    """What an optimiser may know: the space, and what hardware says. Never the accuracy."""
+
+    @property
+    def space(self) -> Space:
+        """The joint space of network and accelerator genes."""
+
+    @property
+    def objectives(self) -> tuple[Quantity, ...]:
+        """The objectives, in the order of every ``(objective,)`` axis."""
+
+    def hardware(self, genomes: Genomes) -> tuple[Array, Array]:
+        """Scores genomes ``(batch, gene)`` by the cost model alone: exact, pure, cheap.
+
+        Returns:
+            values ``(batch, objective)``, NaN where an objective needs the accuracy, and violation ``(batch,)``
+            of the constraints that hardware decides.
+        """
+
+
+class Optimizer(Protocol):
+    """Proposes genomes. Built as ``plugin(problem, settings, rng)``; all its randomness comes from ``rng``."""
+
+    Settings: ClassVar[type[BaseModel]]
+
+    def __init__(self, problem: Problem, settings: Any, rng: np.random.Generator) -> None: ...
+
+    def ask(self) -> Genomes:
+        """Returns the next genomes ``(batch, gene)``, canonical; fewer or none only if the space is exhausted."""
+
+    def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
+        """Takes in what is now known, also of designs that were not asked for.
+
+        Args:
+            genomes: ``(batch, gene)``, canonical.
+            values: ``(batch, objective)``, minimised, finite; rows with violation > 0 are never read.
+            violation: ``(batch,)``, 0 if feasible.
+
+        Raises:
+            ValueError: A shape is wrong or a feasible row has a value that is not finite.
+        """
+
+
+class CostModel(Protocol):
+    """Scores workloads on accelerators. Built as ``plugin(settings)``."""
+
+    Settings: ClassVar[type[BaseModel]]
+
+    def __init__(self, settings: Any) -> None: ...
+
+    def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
+        """Scores every pair, one `Cost` each in the same order; pure, and the same for any ``jobs``."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is built for.
+
+    Attributes:
+        channels: Of the input.
+        resolution: Height and width of the input [pixel].
+        classes: Of the output.
+    """
+
+    channels: int
+    resolution: int
+    classes: int
+
+
+class NetworkFamily(Protocol):
+    """Genes to networks. Built as ``plugin(settings, task)``; one description gives both forms."""
+
+    Settings: ClassVar[type[BaseModel]]
+
+    def __init__(self, settings: Any, task: Task) -> None: ...
+
+    @property
+    def genes(self) -> tuple[Gene, ...]:
+        """The genes of the space."""
+
+    def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
+        """Returns the loop nests of a network by gene values, for another task (deployment) if given."""
+
+    def module(self, choices: Mapping[str, Any]) -> nn.Module:
+        """Returns the untrained ``nn.Module``: input ``(batch, channels, height, width)``, output logits."""
+
+
+class AccuracyModel(Protocol):
+    """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths."""
+
+    Settings: ClassVar[type[BaseModel]]
+
+    def __init__(self, settings: Any, near_file: str = "") -> None: ...
+
+    @property
+    def task(self) -> Task:
+        """What the data ask of a network; raises DataError if they are absent."""
+
+    def score(
+        self, family: NetworkFamily, networks: Sequence[Network], seed: int, jobs: int = 1
+    ) -> Iterator[tuple[int, Accuracy]]:
+        """Yields (index, accuracy) of every network as each is done, in any order.
+
+        The figures depend on the network, the settings and ``seed`` alone, not on order or ``jobs``. A training
+        that fails, for whatever reason, yields an `Accuracy` with a violation and reason; it never raises.
+        """
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity and the function that computes it; made by `coevo.metrics.metric`.
+
+    Attributes:
+        quantity: Name, unit, direction.
+        compute: Its parameter names, out of ``cost``, ``accuracy``, ``workload``, ``accelerator``, say what must
+            be computed first.
+    """
+
+    quantity: Quantity
+    compute: Callable[..., float]

@@ -1,0 +1,131 @@
+"""What is computed: a `Workload` is a sequence of `Layer`s, each a loop nest with named bounds.
+
+The names are Timeloop's, with groups as a loop of their own:
+
+    n batch | g groups | m output channels of a group | c input channels of a group
+    p, q output height and width | r, s filter height and width
+
+`p` pairs with `r`, `stride[0]` and `dilation[0]` (the height), `q` with `s` and the second of each (the width).
+A depthwise convolution has ``m = c = 1`` and ``g`` channels; a matrix product has ``q = r = s = 1``. What has
+no weights is a loop nest too: a pooling is a depthwise window over ``r x s``; an addition of k tensors is a
+grouped 1x1 with ``c = k`` (each addend is an input channel of its group).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+DIMS = ("n", "g", "m", "c", "p", "q", "r", "s")
+"""Names of the loops, in the order of every ``(dim,)`` axis."""
+
+OPERANDS = ("weights", "inputs", "outputs")
+"""Names of the operands, in the order of every ``(operand,)`` axis."""
+
+RELEVANT: Mapping[str, frozenset[str]] = {
+    "weights": frozenset("gmcrs"),
+    "inputs": frozenset("ngcpqrs"),
+    "outputs": frozenset("ngmpq"),
+}
+"""The loops that move each operand's tile."""
+
+LayerKind = Literal["conv", "linear", "pool", "add"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One loop nest.
+
+    Attributes:
+        name: Unique within its workload.
+        kind: ``conv``, ``linear`` (both with weights), ``pool`` or ``add`` (data movers, without).
+        n, g, m, c, p, q, r, s: Loop bounds, see the module's text; ``m`` and ``c`` are per group.
+        stride: Of the window, (height, width).
+        dilation: Of the window, (height, width).
+        affine: Per-channel parameters that the module keeps with the layer (bias, batch-norm scale and
+            shift). Deployment folds them into the weights; they count as parameters and cause no traffic.
+        bits: Bits of a word of (weights, inputs, outputs); None takes the accelerator's.
+    """
+
+    name: str
+    kind: LayerKind
+    n: int = 1
+    g: int = 1
+    m: int = 1
+    c: int = 1
+    p: int = 1
+    q: int = 1
+    r: int = 1
+    s: int = 1
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    affine: int = 0
+    bits: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.bounds) < 1 or min(*self.stride, *self.dilation) < 1:
+            raise ValueError(f"layer {self.name}: loop bounds, stride and dilation must be at least 1: {self}")
+
+    @cached_property
+    def bounds(self) -> tuple[int, ...]:
+        """Loop bounds ``(dim,)``, in the order of `DIMS`."""
+        return (self.n, self.g, self.m, self.c, self.p, self.q, self.r, self.s)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the layer multiplies by weights (otherwise it only moves and combines data)."""
+        return self.kind in ("conv", "linear")
+
+    @property
+    def operations(self) -> int:
+        """Points of the loop nest: multiply-accumulates, or the additions/comparisons of a data mover."""
+        return math.prod(self.bounds)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates; 0 for a data mover."""
+        return self.operations if self.has_weights else 0
+
+    @property
+    def words(self) -> tuple[int, int, int]:
+        """Distinct words of (weights, inputs, outputs). Inputs are the box the window sweeps, without padding."""
+        weights = self.g * self.m * self.c * self.r * self.s if self.has_weights else 0
+        height = (self.p - 1) * self.stride[0] + (self.r - 1) * self.dilation[0] + 1
+        width = (self.q - 1) * self.stride[1] + (self.s - 1) * self.dilation[1] + 1
+        return weights, self.n * self.g * self.c * height * width, self.n * self.g * self.m * self.p * self.q
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters: the weights and the per-channel ones."""
+        return self.words[0] + self.affine
+
+    @cached_property
+    def shape_key(self) -> tuple[object, ...]:
+        """All that a cost model sees: equal keys cost the same, whatever the layers are called."""
+        return (self.bounds, self.stride, self.dilation, self.has_weights, self.bits)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Layers in the order they run; layers of equal `shape_key` may repeat.
+
+    Attributes:
+        name: For people.
+        layers: The loop nests.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(layer.parameters for layer in self.layers)
