@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -139,9 +139,9 @@ class Cost:
         energy_pj: Of one inference [pJ].
         area_mm2: Of the chip [mm2].
         peak_memory_bytes: Most bytes that the tiles of any one layer occupy on chip.
-        layers: Per layer, in the workload's order; empty if a layer has no valid mapping.
-        violation: 0, or > 0 if a layer has no valid mapping.
+        violation: 0, or > 0 if a layer has no valid mapping; the other figures are then 0.
         reason: Which layer and memory, how much was needed and how much there is; empty if all is well.
+        detail: Gives `layers`; searches cost thousands of designs and look into few.
     """
 
     memories: tuple[str, ...]
@@ -149,9 +149,14 @@ class Cost:
     energy_pj: float
     area_mm2: float
     peak_memory_bytes: float
-    layers: tuple[LayerCost, ...] = field(repr=False, default=())
     violation: float = 0.0
     reason: str = ""
+    detail: Callable[[], tuple[LayerCost, ...]] = field(repr=False, default=tuple)
+
+    @cached_property
+    def layers(self) -> tuple[LayerCost, ...]:
+        """The breakdown per layer, in the workload's order; empty if a layer has no valid mapping."""
+        return self.detail()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,222 @@
+"""Pairs of (layer, accelerator) as arrays, so that one formula scores them all at once.
+
+Accelerators of one batch share their `Structure` (which memories hold what, where the fan-outs are, the
+dataflow); sizes, bandwidths and energies differ per pair and are arrays ``(pair, 1)``, to broadcast against
+``(pair, candidate)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coevo.accelerator.machine import DATA_MOVER, Accelerator, Dataflow, Memory
+from coevo.cost.nest import Window
+from coevo.workload import DIMS, OPERANDS, Layer
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the machines of a batch have in common.
+
+    Attributes:
+        names: Of the memories, outermost first.
+        on_chip: Whether each is on the chip.
+        holds: The operands that each memory holds.
+        levels: Memory indices by level. The mapper gives memories a common tile, and so one level, where they
+            follow each other without a fan-out in between and hold different operands.
+        fans: The levels with a fan-out below them.
+        dataflow: What may unroll and what stays.
+    """
+
+    names: tuple[str, ...]
+    on_chip: tuple[bool, ...]
+    holds: tuple[tuple[str, ...], ...]
+    levels: tuple[tuple[int, ...], ...]
+    fans: tuple[int, ...]
+    dataflow: Dataflow
+
+    @cached_property
+    def homes(self) -> Mapping[str, tuple[int, ...]]:
+        """The levels that hold each operand, outermost first."""
+        return {
+            operand: tuple(
+                i for i, level in enumerate(self.levels) if any(operand in self.holds[memory] for memory in level)
+            )
+            for operand in OPERANDS
+        }
+
+    def memory(self, level: int, operand: str) -> int:
+        """The memory of a level that holds an operand."""
+        return next(memory for memory in self.levels[level] if operand in self.holds[memory])
+
+    @property
+    def feed(self) -> int:
+        """The level that feeds the innermost fan-out, where the dataflow's stationary operand sets the order."""
+        return self.fans[-1] if self.fans else max(len(self.levels) - 2, 0)
+
+
+def structure_of(machine: Accelerator, has_weights: bool, *, merge: bool = True) -> Structure:
+    """Returns a machine's structure; ``merge=False`` gives every memory a level of its own."""
+    levels: list[list[int]] = []
+    for i, memory in enumerate(machine.memories):
+        before = machine.memories[levels[-1][-1]] if levels else None
+        held = {operand for j in levels[-1] for operand in machine.memories[j].holds} if levels else set()
+        if merge and before is not None and not _fans_out(before) and not held & set(memory.holds):
+            levels[-1].append(i)
+        else:
+            levels.append([i])
+    return Structure(
+        names=tuple(memory.name for memory in machine.memories),
+        on_chip=tuple(memory.kind != "dram" for memory in machine.memories),
+        holds=tuple(tuple(memory.holds) for memory in machine.memories),
+        levels=tuple(tuple(level) for level in levels),
+        fans=tuple(i for i, level in enumerate(levels) if _fans_out(machine.memories[level[-1]])),
+        dataflow=machine.dataflow if has_weights else DATA_MOVER,
+    )
+
+
+def _fans_out(memory: Memory) -> bool:
+    return memory.fanout_x * memory.fanout_y > 1
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layers of a batch, arrays ``(pair, 1)``.
+
+    Attributes:
+        bounds: Loop bounds ``(dim, pair, 1)``, by index in `DIMS`.
+        window: Strides, dilations, and whether there are weights.
+        operations: Points of the loop nest.
+        words: Distinct words by operand.
+    """
+
+    bounds: Array
+    window: Window
+    operations: Array
+    words: Mapping[str, Array]
+
+    @cached_property
+    def present(self) -> tuple[str, ...]:
+        """Dims whose bound exceeds 1 in some pair; loops over the others are left out."""
+        return tuple(dim for dim, bound in zip(DIMS, self.bounds, strict=True) if float(bound.max()) > 1)
+
+
+def layers_of(layers: Sequence[Layer]) -> Layers:
+    """Returns the layers of a batch as arrays."""
+
+    def column(values: Sequence[float]) -> Array:
+        return np.array(values, dtype=np.float64)[:, None]
+
+    return Layers(
+        bounds=np.array([layer.bounds for layer in layers], dtype=np.float64).T[:, :, None],
+        window=Window(
+            stride=(column([x.stride[0] for x in layers]), column([x.stride[1] for x in layers])),
+            dilation=(column([x.dilation[0] for x in layers]), column([x.dilation[1] for x in layers])),
+            has_weights=column([x.has_weights for x in layers]),
+        ),
+        operations=column([layer.operations for layer in layers]),
+        words={operand: column([layer.words[i] for layer in layers]) for i, operand in enumerate(OPERANDS)},
+    )
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Figures of a batch's machines, arrays ``(pair, 1)``, lists by memory.
+
+    Attributes:
+        fanout: (x, y) by memory.
+        usable_bits: Bits a tile may occupy.
+        bits: Bits of a word by operand.
+        per_word: Accesses that a word of an operand takes, by (memory, operand).
+        read_energy_pj, write_energy_pj: Per access.
+        read_time, write_time, shared_time: Cycles per word of an operand, by (memory, operand); None where no
+            machine limits that bandwidth.
+        leakage_pj: Per cycle and instance; the last entry is the multipliers'.
+        mac_energy_pj: Per operation.
+    """
+
+    fanout: Sequence[tuple[Array, Array]]
+    usable_bits: Sequence[Array]
+    bits: Mapping[str, Array]
+    per_word: Mapping[tuple[int, str], Array]
+    read_energy_pj: Sequence[Array]
+    write_energy_pj: Sequence[Array]
+    read_time: Mapping[tuple[int, str], Array | None]
+    write_time: Mapping[tuple[int, str], Array | None]
+    shared_time: Mapping[tuple[int, str], Array | None]
+    leakage_pj: Sequence[Array]
+    mac_energy_pj: Array
+
+
+def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Machines:
+    """Returns the machines of a batch, one for each of ``layers``, as arrays."""
+
+    def column(values: Sequence[float]) -> Array:
+        return np.array(values, dtype=np.float64)[:, None]
+
+    def times(memory: int, operand: str, bandwidth: str) -> Array | None:
+        figures = column([getattr(m.memories[memory], bandwidth) for m in machines])
+        words = bits[operand] / column([m.memories[memory].word_bits for m in machines])
+        return words / figures if np.isfinite(figures).any() else None
+
+    bits = {
+        operand: column([(x.bits or m.bits)[i] for x, m in zip(layers, machines, strict=True)])
+        for i, operand in enumerate(OPERANDS)
+    }
+    count = range(len(machines[0].memories))
+    held = [(i, operand) for i in count for operand in machines[0].memories[i].holds]
+    memories = [[m.memories[i] for m in machines] for i in count]
+    # mW x cycles / MHz = nJ
+    leakage = [column([1e3 * m.memories[i].leakage_mw / m.clock_mhz for m in machines]) for i in count]
+    leakage.append(column([1e3 * m.mac.leakage_mw / m.clock_mhz for m in machines]))
+    return Machines(
+        fanout=[(column([x.fanout_x for x in level]), column([x.fanout_y for x in level])) for level in memories],
+        usable_bits=[column([memory.usable_bits for memory in level]) for level in memories],
+        bits=bits,
+        per_word={
+            (i, operand): bits[operand] / column([x.word_bits * x.words_per_access for x in memories[i]])
+            for i, operand in held
+        },
+        read_energy_pj=[column([x.read_energy_pj for x in level]) for level in memories],
+        write_energy_pj=[column([x.write_energy_pj for x in level]) for level in memories],
+        read_time={key: times(*key, "read_words_per_cycle") for key in held},
+        write_time={key: times(*key, "write_words_per_cycle") for key in held},
+        shared_time={key: times(*key, "words_per_cycle") for key in held},
+        leakage_pj=leakage,
+        mac_energy_pj=column([m.mac.energy_pj for m in machines]),
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pairs of one structure.
+
+    Attributes:
+        structure: Shared.
+        layers: ``(pair, 1)``.
+        machines: ``(pair, 1)``.
+    """
+
+    structure: Structure
+    layers: Layers
+    machines: Machines
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs."""
+        return int(self.layers.operations.shape[0])
+
+
+def batch_of(pairs: Sequence[tuple[Layer, Accelerator]], *, merge: bool = True) -> Batch:
+    """Returns pairs of one structure as arrays."""
+    layers = [layer for layer, _ in pairs]
+    machines = [machine for _, machine in pairs]
+    structure = structure_of(machines[0], layers[0].has_weights, merge=merge)
+    return Batch(structure, layers_of(layers), machines_of(machines, layers))
