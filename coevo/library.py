@@ -188,7 +188,7 @@ def scalar(text: str) -> object:
     """Returns the value of an unquoted scalar by YAML 1.2's core schema: null, bool, int, float or str."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text):
+    if _INT.fullmatch(text) and len(text) < 20:  # longer ones are no quantity of ours; as text they are refused
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
 
@@ -219,11 +219,12 @@ def _fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> Iterator[str]
     for step in loc:
         inner: list[type[BaseModel]] = []
         for candidate in models:
-            field = candidate.model_fields.get(str(step))
+            fields = {field.alias or name: field for name, field in candidate.model_fields.items()}
+            field = fields.get(str(step))
             inner += _models_in(field.annotation) if field else []
         models = inner or models
     for candidate in models:
-        yield from candidate.model_fields
+        yield from (field.alias or name for name, field in candidate.model_fields.items())
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
