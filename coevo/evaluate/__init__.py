@@ -1,1 +1,16 @@
-"""(room)."""
+"""From genomes to figures: the joint space, constraints, and the evaluator with its caches."""
+
+from coevo.evaluate.constraints import Constraint
+from coevo.evaluate.evaluator import Evaluator, HardwareScore, computed_metrics, needs_accuracy
+from coevo.evaluate.joint import NETWORK, TEMPLATE, JointSpace
+
+__all__ = [
+    "NETWORK",
+    "TEMPLATE",
+    "Constraint",
+    "Evaluator",
+    "HardwareScore",
+    "JointSpace",
+    "computed_metrics",
+    "needs_accuracy",
+]

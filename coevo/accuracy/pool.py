@@ -1,0 +1,187 @@
+"""Runs tasks in processes that may die, hang or eat memory without taking the program along.
+
+A `Pool` starts one server process (`coevo.accuracy.worker`) with a plain command, not through multiprocessing:
+the user's main module is never imported anew, so scripts without an ``if __name__ == "__main__"`` guard, notebooks
+and ``python -`` all work. The server forks one process per task, milliseconds each. What passes through the pipes
+is pickled by multiprocessing and never stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import weakref
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from coevo.accuracy.worker import Outcome
+from coevo.errors import BackendError
+
+_TRIES = 2
+_GRACE_S = 2.0
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
+
+
+class Pool:
+    """Isolated processes that call one function ``(shared, payload: bytes) -> value``.
+
+    Args:
+        function: Its name, ``package.module:function``; the server imports it, the program need not.
+        shared: First argument of every call; sent to the server once and inherited by every task.
+        time_limit_s: A task that runs longer is killed [s].
+        environment: Environment variables of the processes, beside the program's own.
+    """
+
+    def __init__(
+        self, function: str, shared: Any, *, time_limit_s: float, environment: dict[str, str] | None = None
+    ) -> None:
+        self._opening = (function, shared, time_limit_s)
+        self._environment = {**os.environ, **_ONE_THREAD, **(environment or {})}
+        self._tickets = itertools.count()
+        self._outstanding: set[int] = set()
+        self._arrived: dict[int, Outcome] = {}
+        self._pipe: Connection | None = None
+        self._ready = False
+        self._end: weakref.finalize[..., Pool] | None = None
+
+    def run(self, payloads: Sequence[bytes], jobs: int = 1) -> Iterator[tuple[int, Outcome]]:
+        """Yields (index, outcome) of every payload as each is done, ``jobs`` at a time.
+
+        A task whose process dies is tried once more. Whoever stops iterating cancels the rest.
+
+        Raises:
+            BackendError: The processes cannot start, or a task says that this machine cannot run it.
+        """
+        waiting = deque(range(len(payloads)))
+        running: dict[int, int] = {}
+        tries: Counter[int] = Counter()
+
+        def fill() -> None:
+            while waiting and len(running) < max(1, jobs):
+                index = waiting.popleft()
+                tries[index] += 1
+                running[self._submit(payloads[index])] = index
+
+        try:
+            while waiting or running:
+                fill()
+                ticket, outcome = self._next(running)
+                index = running.pop(ticket)
+                if outcome.kind == "unable":
+                    raise BackendError(outcome.text)
+                if outcome.kind == "died" and tries[index] < _TRIES:
+                    waiting.appendleft(index)
+                    continue
+                fill()
+                yield index, outcome
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self.close()  # Ctrl-C may have torn a message in two: this server cannot be talked to any more
+            raise
+        finally:
+            self._cancel(running)
+
+    def close(self) -> None:
+        """Ends all processes; the next `run` starts them anew. Tasks under way have died."""
+        if self._end is not None:
+            self._end()
+        self._pipe, self._end, self._ready = None, None, False
+        self._arrived.update({ticket: Outcome("died", text="its server ended") for ticket in self._outstanding})
+        self._outstanding.clear()
+
+    def _submit(self, payload: bytes) -> int:
+        ticket = next(self._tickets)
+        self._outstanding.add(ticket)
+        try:
+            self._open().send(("run", ticket, payload))
+        except OSError:
+            self._lose()
+        return ticket
+
+    def _next(self, tickets: Collection[int]) -> tuple[int, Outcome]:
+        """Waits until one of the tickets has an outcome; those of others are kept for them."""
+        while True:
+            for ticket in tickets:
+                if ticket in self._arrived:
+                    return ticket, self._arrived.pop(ticket)
+            try:
+                message = self._open().recv()
+            except (EOFError, OSError):
+                self._lose()
+            else:
+                self._receive(message)
+
+    def _receive(self, message: Any) -> None:
+        if message == "ready":
+            self._ready = True
+            return
+        ticket, outcome = message
+        if ticket in self._outstanding:
+            self._outstanding.remove(ticket)
+            self._arrived[ticket] = outcome
+
+    def _cancel(self, tickets: Collection[int]) -> None:
+        self._outstanding.difference_update(tickets)
+        for ticket in tickets:
+            self._arrived.pop(ticket, None)
+        if self._pipe is not None and tickets:
+            with contextlib.suppress(OSError):  # the server is gone: whoever waits for it next takes note
+                self._pipe.send(("cancel", list(tickets)))
+
+    def _lose(self) -> None:
+        """Takes note that the server is gone; the next message starts another."""
+        ready = self._ready
+        self.close()
+        if not ready:
+            raise BackendError(f"the training processes do not start ({sys.executable}); their error stands above")
+
+    def _open(self) -> Connection:
+        if self._pipe is None:
+            self._pipe, theirs = multiprocessing.Pipe()
+            try:
+                process = _launch(theirs, self._environment)
+            except OSError as error:
+                self._pipe.close()
+                self._pipe = None
+                raise BackendError(f"the training processes do not start: {sys.executable}: {error}") from None
+            finally:
+                theirs.close()
+            self._end = weakref.finalize(self, _shut, self._pipe, process)
+            self._pipe.send(self._opening)
+        return self._pipe
+
+
+def _launch(pipe: Connection, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Starts the server with its end of the pipe."""
+    handle = pipe.fileno()
+    code = (
+        f"import json, sys; sys.path[:] = json.loads({json.dumps([str(entry) for entry in sys.path])!r}); "
+        f"from coevo.accuracy.worker import serve; serve({handle}, {os.getpid()})"
+    )
+    command = [sys.executable, "-c", code]
+    if sys.platform == "win32":
+        os.set_handle_inheritable(handle, True)
+        inherit = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, startupinfo=inherit)
+    # A session of its own, so that a Ctrl-C reaches the program alone. What networks print goes to stderr.
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[handle], start_new_session=True
+    )
+
+
+def _shut(pipe: Connection, process: subprocess.Popen[bytes]) -> None:
+    """Closes the pipe, which ends the server and its tasks."""
+    pipe.close()
+    try:
+        process.wait(timeout=_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,59 @@
+"""The command line: parse, call, print. What a user did wrong is one line on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from coevo.cli.check import check
+from coevo.cli.evaluate import evaluate
+from coevo.cli.listing import list_known
+from coevo.cli.run import report, run
+from coevo.errors import CoevoError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="coevo")
+def app() -> None:
+    """Searches networks and accelerators together: Pareto fronts of co-designs."""
+
+
+for command in (run, report, evaluate, check, list_known):
+    app.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the program and exits: 0, 2 for a mistake of the user's or the surroundings', 130 after Ctrl-C."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        app.main(arguments, prog_name="coevo", standalone_mode=False)
+    except CoevoError as error:
+        return _complain(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 2
+    except click.ClickException as error:
+        return _complain(error.format_message())
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        print("\ninterrupted; nothing evaluated is lost, the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe has gone; silence Python's own complaint at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{place}{error.strerror or error}")
+    return 0
+
+
+def _complain(text: str) -> int:
+    print("error:", " ".join(text.split()), file=sys.stderr)
+    return 2

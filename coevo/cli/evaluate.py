@@ -1,0 +1,199 @@
+"""``coevo evaluate``: what does this network cost on this machine?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coevo.errors import SpecError
+
+if TYPE_CHECKING:
+    from coevo.accelerator import Accelerator
+    from coevo.design import LayerCost
+    from coevo.workload import Workload
+
+_PAIR = "NAME=VALUE"
+
+
+@click.command()
+@click.argument("design", required=False)
+@click.option("--network", help="A network space, instead of a design's network.")
+@click.option(
+    "--gene", "genes", multiple=True, metavar=_PAIR, help="A gene of --network; others take their first choice."
+)
+@click.option("--input", "shape", default="3x32x32", show_default=True, metavar="CxHxH", help="Input of --network.")
+@click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True, help="Classes of --network.")
+@click.option("--accelerator", help="An accelerator template, instead of a design's machine.")
+@click.option("--set", "choices", multiple=True, metavar=_PAIR, help="A `vary` field of --accelerator; repeatable.")
+@click.option("--objective", type=click.Choice(["edp", "latency", "energy"]), default="edp", show_default=True,
+              help="What the mapper minimises.")  # fmt: skip
+@click.option("--remap", is_flag=True, help="Searches the mappings again instead of using the design's.")
+@click.option("--json", "as_json", is_flag=True, help="Prints JSON.")
+def evaluate(
+    design: str | None,
+    network: str | None,
+    genes: tuple[str, ...],
+    shape: str,
+    classes: int,
+    accelerator: str | None,
+    choices: tuple[str, ...],
+    objective: str,
+    remap: bool,
+    as_json: bool,
+) -> None:
+    """Scores a network on an accelerator: a DESIGN file of a front, or --network and --accelerator.
+
+    \b
+    coevo evaluate runs/quickstart/front/0123456789.yaml
+    coevo evaluate runs/quickstart/front/0123456789.yaml --accelerator nvdla
+    coevo evaluate --network digits_mbconv --input 1x8x8 --accelerator eyeriss --set pe_array.rows=8
+    """
+    known = None
+    if design is None and (network is None or accelerator is None):
+        raise SpecError("give a design file, or both --network and --accelerator")
+    if design is not None:
+        from coevo.report import read_design
+
+        known = read_design(Path(design))
+    workload = _workload(network, genes, shape, classes) if network is not None or known is None else known.workload
+    machine = _machine(accelerator, choices) if accelerator is not None or known is None else known.accelerator
+    if known is not None and network is None and accelerator is None and not remap:
+        layers = _given(design or "", workload, machine, known.mappings)
+    else:
+        layers = _mapped(workload, machine, objective)
+    data = summary(workload, machine, layers)
+    print(json.dumps(data, indent=2) if as_json else _text(data, machine))
+
+
+def _workload(network: str | None, genes: Sequence[str], shape: str, classes: int) -> Workload:
+    import numpy as np
+
+    from coevo.networks import build_family, load_space
+    from coevo.protocols import Task
+    from coevo.space import Space
+
+    parts = shape.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts) or parts[1] != parts[2]:
+        raise SpecError(f"must read channels x height x width with height = width, such as 3x32x32; got {shape!r}",
+                        field="--input")  # fmt: skip
+    family = build_family(load_space(network or ""), Task(int(parts[0]), int(parts[1]), classes))
+    space = Space(family.genes)
+    values = _pairs(genes, "--gene")
+    names = {gene.name: gene for gene in space.genes}
+    genome = np.zeros(len(space.genes), dtype=np.int64)
+    for name, value in values.items():
+        _check_choice("--gene", name, value, {name: gene.choices for name, gene in names.items()})
+        genome[list(names).index(name)] = names[name].choices.index(value)
+    return family.workload(space.decode(space.canonical(genome[None, :])[0]))
+
+
+def _machine(accelerator: str | None, choices: Sequence[str]) -> Accelerator:
+    from coevo.accelerator import load_template
+
+    template = load_template(accelerator or "")
+    values = _pairs(choices, "--set")
+    for name, value in values.items():
+        _check_choice("--set", name, value, {field.path: field.choices for field in template.fields})
+    return template.build(values)
+
+
+def _pairs(texts: Sequence[str], option: str) -> dict[str, Any]:
+    from coevo.library import scalar
+
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError(f"must read NAME=VALUE, got {text!r}", field=option)
+        values[name.strip()] = scalar(value.strip())
+    return values
+
+
+def _check_choice(option: str, name: str, value: object, known: Mapping[str, Sequence[object]]) -> None:
+    from coevo.errors import near
+
+    if name not in known:
+        raise SpecError(f"no such name {near(name, known)}", field=f"{option} {name}")
+    if value not in known[name]:
+        raise SpecError(f"{value!r} is not one of {', '.join(map(str, known[name]))}", field=f"{option} {name}")
+
+
+def _given(file: str, workload: Workload, machine: Accelerator, mappings: Mapping[str, Any]) -> tuple[LayerCost, ...]:
+    from coevo.cost import evaluate_mapping
+
+    try:
+        return tuple(evaluate_mapping(layer, machine, mappings[layer.name]) for layer in workload.layers)
+    except ValueError as error:
+        raise SpecError(f"{error}; --remap searches new mappings", file=file) from None
+
+
+def _mapped(workload: Workload, machine: Accelerator, objective: str) -> tuple[LayerCost, ...]:
+    from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
+
+    (cost,) = AnalyticalCost(AnalyticalSettings(objective=objective)).evaluate([(workload, machine)])
+    if cost.violation > 0:
+        raise SpecError(cost.reason)
+    return cost.layers
+
+
+def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost]) -> dict[str, Any]:
+    """Returns all figures of a workload on a machine as plain data, units in the names."""
+    cycles = sum(layer.cycles for layer in layers)
+    energy = sum(layer.total_energy_pj for layer in layers)
+    by_memory = {
+        memory.name: float(sum(layer.energy_pj[i].sum() for layer in layers)) / 1e9
+        for i, memory in enumerate(machine.memories)
+    }
+    by_memory["multipliers"] = sum(layer.mac_energy_pj for layer in layers) / 1e9
+    by_memory["leakage"] = sum(layer.leakage_pj for layer in layers) / 1e9
+    return {
+        "accelerator": machine.name,
+        "choices": dict(machine.choices),
+        "latency_ms": cycles / (machine.clock_mhz * 1e3),
+        "energy_mj": energy / 1e9,
+        "area_mm2": machine.area_mm2,
+        "edp_mj_ms": energy / 1e9 * cycles / (machine.clock_mhz * 1e3),
+        "peak_memory_kib": max(layer.bytes_used for layer in layers) / 1024,
+        "macs": workload.macs,
+        "parameters": workload.parameters,
+        "utilization": sum(x.layer.operations for x in layers) / (machine.pes * cycles),
+        "energy_by_part_mj": by_memory,
+        "layers": [
+            {
+                "name": x.layer.name,
+                "kind": x.layer.kind,
+                "macs": x.layer.macs,
+                "cycles": x.cycles,
+                "bound_by": x.bound_by,
+                "utilization": x.utilization,
+                "energy_uj": x.total_energy_pj / 1e6,
+                "mapping": x.mapping.to_data(),
+            }
+            for x in layers
+        ],
+    }
+
+
+def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
+    lines = [f"{machine.name}: {machine.pes} multipliers, {machine.dataflow.name}, {machine.clock_mhz:g} MHz"]
+    for name, unit in (("latency", "ms"), ("energy", "mJ"), ("area", "mm2"), ("peak_memory", "KiB")):
+        lines.append(f"  {name.replace('_', ' '):12} {data[f'{name}_{unit.lower()}']:.6g} {unit}")
+    lines.append(f"  {'MACs':12} {data['macs']:,}, {data['parameters']:,} parameters")
+    lines.append(f"  {'utilization':12} {data['utilization']:.1%}")
+    lines.append("energy by part:")
+    total = data["energy_mj"]
+    lines += [f"  {name:12} {value:.6g} mJ, {value / total:.1%}" for name, value in data["energy_by_part_mj"].items()]
+    width = max(len(x["name"]) for x in data["layers"])
+    lines.append(
+        f"{'layer':{width}}  {'kind':6} {'MACs':>12} {'cycles':>12}  {'bound by':12} {'busy':>6} {'energy uJ':>12}"
+    )
+    lines += [
+        f"{x['name']:{width}}  {x['kind']:6} {x['macs']:12,} {x['cycles']:12,.0f}  {x['bound_by']:12} "
+        f"{x['utilization']:6.1%} {x['energy_uj']:12.4g}"
+        for x in data["layers"]
+    ]
+    return "\n".join(lines)

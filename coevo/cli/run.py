@@ -1,0 +1,121 @@
+"""``coevo run`` and ``coevo report``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from coevo.study import Progress, Study
+
+SETTING = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY.PATH=VALUE",
+    help="Overrides a field of the experiment; repeatable.",
+)
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--out", type=click.Path(file_okay=False), help="Run folder; runs/<experiment's name> if not given.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes to use; all cores if not given. Changes no result.")
+@click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
+@click.option("--quiet", is_flag=True, help="Prints only where the report lies.")
+@SETTING
+def run(
+    experiment: str, out: str | None, jobs: int | None, seed: int | None, quiet: bool, overrides: tuple[str, ...]
+) -> None:
+    """Runs EXPERIMENT (a YAML file, or the name of one that ships with coevo) and writes its report.
+
+    A run that was interrupted, even killed, goes on by the same command and ends with the same front.
+    """
+    from coevo.experiment import load_experiment
+
+    if seed is not None:
+        overrides = (*overrides, f"seed={seed}")
+    loaded = load_experiment(experiment, overrides)
+    with loaded.study(out, jobs or cores()) as study:
+        if not quiet:
+            _introduce(study)
+        for progress in _shown(study, quiet):
+            last = progress
+        where = _write(study)
+        if not quiet:
+            print(_closing(study, last))
+    print(f"report: {where}")
+
+
+@click.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(exists=True, file_okay=False))
+@click.option("--out", type=click.Path(file_okay=False), help="Where to write; into the run folder if not given.")
+def report(run_folder: str, out: str | None) -> None:
+    """Writes the report of RUN (a run folder), also while it is still running."""
+    from coevo.report import write_report
+    from coevo.study import load_results
+
+    results = load_results(Path(run_folder))
+    print(f"report: {write_report(results, Path(out or run_folder))}")
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _introduce(study: Study) -> None:
+    header, sizes = study.plan.header, study.plan.joint.sizes
+    print(f"{header.name}: {header.facts['optimiser']}, seed {header.facts['seed']}, budget {header.facts['budget']}")
+    print(
+        f"spaces: {sizes['network']:,} networks x {sizes['hardware']:,} accelerators = {sizes['joint']:.3g} co-designs; "
+        f"run folder {study.folder}"
+    )
+    if study.resumed:
+        print(f"goes on from {study.resumed:,} designs")
+
+
+def _shown(study: Study, quiet: bool) -> Iterator[Progress]:
+    """Passes snapshots on, showing each: one line that changes on a terminal, else a line a step."""
+    terminal, step = sys.stdout.isatty() and not quiet, 0
+    for progress in study.iterate():
+        if terminal:
+            print(f"\r\033[K{_line(progress)}", end="", flush=True)
+        elif not quiet and (progress.step != step or progress.ended):
+            print(_line(progress), flush=True)
+            step = progress.step
+        yield progress
+    if terminal:
+        print()
+
+
+def _line(progress: Progress) -> str:
+    best = " ".join(f"{name} {value:.4g}" for name, value in progress.best.items())
+    volume = "" if progress.hypervolume is None else f" | hypervolume {progress.hypervolume:.4f}"
+    left = "" if progress.seconds_left is None else f" | {_duration(progress.seconds_left)} left"
+    return (
+        f"{progress.fraction:4.0%} generation {progress.step} | {progress.evaluations} designs, "
+        f"{progress.trainings} trainings, {progress.infeasible} infeasible | best {best or 'none yet'}{volume}{left}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _write(study: Study) -> Path:
+    from coevo.report import write_report
+
+    return write_report(study.results(), study.folder)
+
+
+def _closing(study: Study, last: Progress) -> str:
+    saved = f", {last.trainings_saved} trainings saved on infeasible hardware" if last.trainings_saved else ""
+    return f"{last.ended}: {last.evaluations:,} designs, {last.trainings:,} trainings{saved}; seed {study.plan.seed}"

@@ -1,0 +1,304 @@
+"""Genomes to figures: hardware first, and only what can be built is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from coevo.design import Accuracy, Cost, Design, Evaluation, FrontDesign, Quantity, digest
+from coevo.evaluate.cache import Cache
+from coevo.evaluate.constraints import Constraint, total_excess
+from coevo.evaluate.joint import JointSpace
+from coevo.metrics import METRICS, inputs_of
+from coevo.protocols import AccuracyModel, Array, CostModel, Metric
+from coevo.space import Genomes, Space
+
+
+@dataclass(frozen=True)
+class HardwareScore:
+    """What the cost model alone says of a design.
+
+    Attributes:
+        metrics: Every metric that needs no accuracy, by column; without a valid mapping, only those that need no
+            cost.
+        violation: 0 if feasible, else the sum of relative excesses and of the cost model's own violation.
+        reason: What is broken; empty if feasible.
+    """
+
+    metrics: Mapping[str, float]
+    violation: float
+    reason: str
+
+
+class Evaluator:
+    """Scores genomes; what an optimiser sees of it is `coevo.protocols.Problem`.
+
+    A design's hardware is scored at once and cached by (network, accelerator); its network is trained only if the
+    hardware is feasible and an objective or constraint asks for the accuracy.
+
+    Args:
+        joint: The space.
+        objectives: What is optimised.
+        constraints: What is allowed.
+        cost: The cost model.
+        accuracy: The accuracy model; None if no objective or constraint needs one.
+        accuracy_id: Stands for the accuracy model's settings in the keys of accuracies.
+        seed: Of the run; a training's own follows from it and the network.
+        jobs: Processes to spread work over; no figure depends on it.
+
+    Raises:
+        ValueError: The accuracy is needed and there is no model.
+    """
+
+    def __init__(
+        self,
+        joint: JointSpace,
+        objectives: Sequence[Metric],
+        constraints: Sequence[Constraint],
+        cost: CostModel,
+        *,
+        accuracy: AccuracyModel | None = None,
+        accuracy_id: str = "",
+        seed: int = 0,
+        jobs: int = 1,
+    ) -> None:
+        self.joint = joint
+        self.constraints = tuple(constraints)
+        self.trains = needs_accuracy(objectives, constraints)
+        if self.trains and accuracy is None:
+            raise ValueError("an objective or constraint needs the accuracy, and there is no accuracy model")
+        self._objectives = tuple(objectives)
+        self._cost = cost
+        self._accuracy = accuracy
+        self._accuracy_id = accuracy_id
+        self._seed = seed
+        self._jobs = jobs
+        metrics = computed_metrics(objectives, self.trains)
+        self._hardware_metrics = {c: m for c, m in metrics.items() if "accuracy" not in inputs_of(m)}
+        self._trained_metrics = {c: m for c, m in metrics.items() if "accuracy" in inputs_of(m)}
+        self._scores: Cache[tuple[str, str], HardwareScore] = Cache(1 << 16)
+
+    @property
+    def space(self) -> Space:
+        """The joint space."""
+        return self.joint.space
+
+    @property
+    def objectives(self) -> tuple[Quantity, ...]:
+        """What is optimised, in order."""
+        return tuple(metric.quantity for metric in self._objectives)
+
+    def hardware(self, genomes: Genomes) -> tuple[Array, Array]:
+        """Scores genomes ``(batch, gene)`` by the cost model alone.
+
+        Returns:
+            values ``(batch, objective)``, minimised: NaN where an objective needs the accuracy, 0 where violation
+            ``(batch,)`` is positive.
+        """
+        scores = self.score(genomes)
+        values = np.zeros((len(scores), len(self._objectives)))
+        for row, score in zip(values, scores, strict=True):
+            for k, metric in enumerate(self._objectives):
+                if metric.quantity.column in self._trained_metrics:
+                    row[k] = math.nan
+                elif score.violation == 0:
+                    row[k] = minimised(metric.quantity, score.metrics)
+        return values, np.array([score.violation for score in scores], dtype=np.float64)
+
+    def score(self, genomes: Genomes) -> list[HardwareScore]:
+        """Returns what the cost model alone says of each genome ``(batch, gene)``, in their order.
+
+        Raises:
+            ValueError: A metric of a design that can be mapped is not finite; a bug of the model.
+        """
+        return [score for _, score in self._scored(genomes)]
+
+    def training_keys(self, genomes: Genomes) -> list[str]:
+        """Returns, per genome ``(batch, gene)``, the key of the accuracy that it needs; empty if it needs none."""
+        return [
+            self.accuracy_key(design) if self.trains and score.violation == 0 else ""
+            for design, score in self._scored(genomes)
+        ]
+
+    def accuracy_key(self, design: Design) -> str:
+        """Returns what decides a design's accuracy: its network, the model's settings and the seed, digested."""
+        return digest([design.network.key, self._accuracy_id, self._seed])
+
+    def evaluate(
+        self, genomes: Genomes, step: int = 0, accuracies: MutableMapping[str, Accuracy] | None = None
+    ) -> Generator[tuple[int, Evaluation], None, None]:
+        """Yields (index, evaluation) of every genome as it becomes known: what needs no training first.
+
+        Args:
+            genomes: Canonical, ``(batch, gene)``.
+            step: Goes into the evaluations.
+            accuracies: Those known by `accuracy_key`; new ones are put in as they come.
+
+        Raises:
+            ValueError: A model gives a figure that is not finite for a feasible design; a bug of the model.
+        """
+        accuracies = {} if accuracies is None else accuracies
+        scored = self._scored(genomes)
+        waiting: dict[str, list[int]] = {}
+        for i, (design, score) in enumerate(scored):
+            if self.trains and score.violation == 0:
+                waiting.setdefault(self.accuracy_key(design), []).append(i)
+            else:
+                yield i, self._evaluation(design, score, None, step)
+        for key in self._trained({key: scored[rows[0]][0] for key, rows in waiting.items()}, accuracies):
+            for i in waiting[key]:
+                yield i, self._evaluation(*scored[i], accuracies[key], step)
+
+    def inspect(
+        self, genome: Genomes, train: bool = True, accuracies: MutableMapping[str, Accuracy] | None = None
+    ) -> FrontDesign:
+        """Returns all that can be known of one design ``(gene,)``, feasible or not.
+
+        Args:
+            genome: Canonical, ``(gene,)``.
+            train: Whether to train the network where an objective or constraint asks for it; otherwise metrics
+                that need the accuracy are absent, and NaN among the values.
+            accuracies: As in `evaluate`.
+
+        Raises:
+            ValueError: The accelerator's choices make no machine together, or as `evaluate`.
+        """
+        accuracies = {} if accuracies is None else accuracies
+        design = self.joint.design(genome)
+        if train:
+            ((_, evaluation),) = self.evaluate(genome[None, :], 0, accuracies)
+        else:
+            evaluation = self._evaluation(design, self.score(genome[None, :])[0], None, 0)
+        (cost,) = self._costs([design])
+        accuracy = accuracies.get(self.accuracy_key(design)) if train and self.trains else None
+        return FrontDesign(evaluation, design, self.joint.workload(design.network), cost, accuracy)
+
+    def _scored(self, genomes: Genomes) -> list[tuple[Design, HardwareScore]]:
+        """Decodes and scores ``(batch, gene)``; what the cache does not know goes to the cost model in one batch."""
+        attempts = [self.joint.attempt(genome) for genome in genomes]
+        keys = [(design.network.key, design.accelerator.key) for design, _ in attempts]
+        # Gathered beside the cache, which may forget part of a large batch.
+        known = {key: self._scores[key] for key in keys if key in self._scores}
+        todo = {
+            key: design for key, (design, reason) in zip(keys, attempts, strict=True) if not reason and key not in known
+        }
+        for (key, design), cost in zip(todo.items(), self._costs(todo.values()), strict=True):
+            known[key] = self._scores[key] = self._judge(design, cost)
+        return [
+            (design, HardwareScore({}, 1.0, reason) if reason else known[key])
+            for key, (design, reason) in zip(keys, attempts, strict=True)
+        ]
+
+    def _costs(self, designs: Iterable[Design]) -> list[Cost]:
+        pairs = [(self.joint.workload(design.network), design.accelerator) for design in designs]
+        return self._cost.evaluate(pairs, self._jobs) if pairs else []
+
+    def _judge(self, design: Design, cost: Cost) -> HardwareScore:
+        given: dict[str, Any] = {
+            "workload": self.joint.workload(design.network),
+            "accelerator": design.accelerator,
+        }
+        if cost.violation == 0:
+            given["cost"] = cost
+        metrics = _compute(self._hardware_metrics, given, design)
+        violation, reason = total_excess(self.constraints, metrics)
+        reasons = "; ".join(part for part in (cost.reason if cost.violation > 0 else "", reason) if part)
+        total = violation + cost.violation
+        if not (math.isfinite(total) and cost.violation >= 0):
+            raise ValueError(f"the cost model gives design {design.id} the violation {cost.violation}")
+        return HardwareScore(metrics, total, reasons)
+
+    def _trained(self, needed: Mapping[str, Design], accuracies: MutableMapping[str, Accuracy]) -> Iterator[str]:
+        """Yields the keys of ``needed`` as their accuracies come to stand in ``accuracies``."""
+        yield from [key for key in needed if key in accuracies]
+        todo = [key for key in needed if key not in accuracies]
+        if not todo or self._accuracy is None:
+            return
+        networks = [needed[key].network for key in todo]
+        outcomes = self._accuracy.score(self.joint.family, networks, self._seed, self._jobs)
+        done: set[int] = set()
+        # Closed at once when the run is stopped, so that no training outlives it.
+        with closing(outcomes) if isinstance(outcomes, Generator) else nullcontext():
+            for i, accuracy in outcomes:
+                _check_accuracy(accuracy, needed[todo[i]])
+                accuracies[todo[i]] = accuracy
+                done.add(i)
+                yield todo[i]
+        missing = set(range(len(todo))) - done
+        if missing:
+            raise ValueError(f"the accuracy model says nothing of design {needed[todo[min(missing)]].id}")
+
+    def _evaluation(self, design: Design, score: HardwareScore, accuracy: Accuracy | None, step: int) -> Evaluation:
+        metrics, violation, reason = dict(score.metrics), score.violation, score.reason
+        if accuracy is not None and accuracy.violation > 0:
+            violation, reason = accuracy.violation, accuracy.reason
+        elif accuracy is not None:
+            trained = self._with_accuracy(design, accuracy)
+            violation, reason = total_excess(self.constraints, trained)
+            metrics |= trained
+        values = [minimised(quantity, metrics) for quantity in self.objectives]
+        genes = self.space.decode(np.array(design.genome, dtype=np.int64))
+        return Evaluation(
+            design.id,
+            design.genome,
+            genes,
+            metrics,
+            tuple(0.0 for _ in values) if violation > 0 else tuple(values),
+            violation,
+            reason,
+            step,
+        )
+
+    def _with_accuracy(self, design: Design, accuracy: Accuracy) -> dict[str, float]:
+        given: dict[str, Any] = {
+            "accuracy": accuracy,
+            "workload": self.joint.workload(design.network),
+            "accelerator": design.accelerator,
+        }
+        if any("cost" in inputs_of(metric) for metric in self._trained_metrics.values()):
+            # Scores are cached without the breakdown; a metric over both is rare and the cost model cheap.
+            (given["cost"],) = self._costs([design])
+        return _compute(self._trained_metrics, given, design)
+
+
+def needs_accuracy(objectives: Iterable[Metric], constraints: Iterable[Constraint]) -> bool:
+    """Says whether an objective or a constraint needs the accuracy of the network."""
+    by_column = computed_metrics(objectives, with_accuracy=True)
+    wanted = {metric.quantity.column for metric in objectives} | {constraint.column for constraint in constraints}
+    return any("accuracy" in inputs_of(by_column[column]) for column in wanted)
+
+
+def computed_metrics(objectives: Iterable[Metric], with_accuracy: bool) -> dict[str, Metric]:
+    """Returns, by column, all metrics that an experiment computes: coevo's own and the user's among the objectives."""
+    metrics = {metric.quantity.column: metric for metric in (*METRICS.values(), *objectives)}
+    return {c: metric for c, metric in metrics.items() if with_accuracy or "accuracy" not in inputs_of(metric)}
+
+
+def minimised(quantity: Quantity, metrics: Mapping[str, float]) -> float:
+    """Returns the objective's value with the sign that makes less better; NaN if it is not known."""
+    value = metrics.get(quantity.column, math.nan)
+    return -value if quantity.maximise else value
+
+
+def _compute(metrics: Mapping[str, Metric], given: Mapping[str, Any], design: Design) -> dict[str, float]:
+    """Computes the metrics whose inputs are all given; refuses figures that are not finite."""
+    figures: dict[str, float] = {}
+    for column, metric in metrics.items():
+        wanted = inputs_of(metric)
+        if wanted <= given.keys():
+            figures[column] = float(metric.compute(**{name: given[name] for name in wanted}))
+            if not math.isfinite(figures[column]):
+                raise ValueError(f"{column} of design {design.id} is {figures[column]}; it must be finite")
+    return figures
+
+
+def _check_accuracy(accuracy: Accuracy, design: Design) -> None:
+    if accuracy.violation == 0 and not math.isfinite(accuracy.error):
+        raise ValueError(f"the error of design {design.id} is {accuracy.error}; a failed training has a violation")
+    if not (accuracy.violation >= 0 and math.isfinite(accuracy.violation)):
+        raise ValueError(f"the accuracy model gives design {design.id} the violation {accuracy.violation}")

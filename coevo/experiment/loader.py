@@ -1,0 +1,322 @@
+"""Builds the parts of an experiment, each checked, and the plain data that stand for them in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from platform import python_version
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, create_model
+
+from coevo.accelerator.template import Template, load_template
+from coevo.design import digest
+from coevo.errors import SpecError, near
+from coevo.evaluate import NETWORK, Constraint, JointSpace, computed_metrics, needs_accuracy
+from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
+from coevo.library import Document, FieldPath, find_plugin, read_yaml
+from coevo.metrics import find_metric
+from coevo.networks import SpaceFile, load_space
+from coevo.protocols import AccuracyModel, Metric, Optimizer, Problem, Task
+from coevo.study import Budget, Header, Plan, Source, Sources
+from coevo.study.log import versions
+from coevo.study.sources import fingerprint, joint_space, plugin_file
+
+
+class _Plugin(NamedTuple):
+    """A plug-in that an experiment names, with its settings checked."""
+
+    name: str
+    plugin: Any
+    settings: BaseModel
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Name and complete settings as plain data."""
+        return {"name": self.name, **self.settings.model_dump(mode="json")}
+
+    def __str__(self) -> str:
+        given = ((key, value) for key, value in self.data.items() if key != "name" and value not in (None, ""))
+        settings = ", ".join(f"{key} {value}" for key, value in given)
+        return f"{self.name} ({settings})" if settings else self.name
+
+
+class Loader:
+    """Builds an experiment's parts one after the other, each from those before.
+
+    Args:
+        document: The file, with its overrides.
+
+    Attributes:
+        spec: Its fields, checked.
+
+    Raises:
+        SpecError: Something in it is wrong.
+        DataError: The accuracy model's data are absent.
+    """
+
+    def __init__(self, document: Document) -> None:
+        known = document.data.get("schema")
+        if known is None:
+            raise document.error(("schema",), f"is missing; add `schema: {SCHEMA}`")
+        if known != SCHEMA or isinstance(known, bool):
+            raise document.error(("schema",), f"{known!r} is not known; this coevo reads schema {SCHEMA}")
+        self.file = document.file
+        data = {key: value for key, value in document.data.items() if key != "schema"}
+        self.document = replace(document, data=data)
+        self.spec = self.document.parse(ExperimentFile)
+
+        self.objectives = self._objectives()
+        self.constraints = self._constraints()
+        self.trains = needs_accuracy(self.objectives, self.constraints)
+        self._check_trainings()
+        self.cost = self._plugin("cost", "cost", self.spec.cost)
+        self.optimizer = self._plugin("optimizer", "optim", self.spec.optimizer)
+        accuracy = self.spec.accuracy
+        self.accuracy = None if accuracy is None else self._plugin("accuracy", "accuracy", accuracy)
+        self.space = self._space()
+        self.templates = self._templates()
+        self.model = None if self.accuracy is None else self.accuracy.plugin(self.accuracy.settings, self.file)
+        self.task, self.deployment = self._tasks(self.model)
+        self.joint = self._joint()
+
+    def plan(self) -> Plan:
+        """Returns the parts."""
+        identity = self._identity()
+        optimizer, settings = self.optimizer.plugin, self.optimizer.settings
+
+        def build(problem: Problem, rng: np.random.Generator) -> Optimizer:
+            built: Optimizer = optimizer(problem, settings, rng)
+            return built
+
+        return Plan(
+            joint=self.joint,
+            objectives=self.objectives,
+            constraints=self.constraints,
+            cost=self.cost.plugin(self.cost.settings),
+            accuracy=self.model if self.trains else None,
+            accuracy_id=digest([identity["accuracy"], identity["plugins"], identity["task"]]),
+            optimizer=build,
+            budget=self.budget,
+            seed=self.spec.seed,
+            identity=identity,
+            header=self._header(identity),
+        )
+
+    @property
+    def budget(self) -> Budget:
+        """The budget."""
+        return Budget(**self.spec.budget.model_dump())
+
+    # Each of these returns one part or raises SpecError.
+
+    def _objectives(self) -> tuple[Metric, ...]:
+        metrics: dict[str, Metric] = {}
+        for i, name in enumerate(self.spec.objectives):
+            with _located(self.document, ("objectives", i)):
+                metric = find_metric(name, self.file)
+            if metric.quantity.column in metrics:
+                raise self.document.error(("objectives", i), f"{name!r} stands twice; remove one")
+            metrics[metric.quantity.column] = metric
+        return tuple(metrics.values())
+
+    def _constraints(self) -> tuple[Constraint, ...]:
+        columns = computed_metrics(self.objectives, with_accuracy=True)
+        for column in self.spec.constraints:
+            if column not in columns:
+                problem = f"no such metric; a constraint is named with its unit {near(column, columns)}"
+                raise self.document.error(("constraints", column), problem)
+        return tuple(Constraint(column, c.max, c.min) for column, c in self.spec.constraints.items())
+
+    def _check_trainings(self) -> None:
+        if self.trains and self.spec.accuracy is None:
+            objectives: list[FieldPath] = [
+                ("objectives", i) for i, m in enumerate(self.objectives) if needs_accuracy([m], ())
+            ]
+            constraints: list[FieldPath] = [
+                ("constraints", c.column) for c in self.constraints if needs_accuracy((), [c])
+            ]
+            raise self.document.error(
+                [*objectives, *constraints][0], "needs the accuracy; add a section such as `accuracy: {name: train}`"
+            )
+        if not self.trains and self.spec.budget.trainings is not None:
+            problem = "nothing is trained, for no objective or constraint needs the accuracy; budget designs instead"
+            raise self.document.error(("budget", "trainings"), problem)
+
+    def _plugin(self, section: str, kind: str, data: Mapping[str, Any]) -> _Plugin:
+        name = data.get("name")
+        if not isinstance(name, str):
+            raise self.document.error((section, "name"), "is missing; name the plug-in")
+        with _located(self.document, (section, "name")):
+            plugin = find_plugin(kind, name, self.file)
+        if not hasattr(plugin, "Settings"):
+            raise self.document.error((section, "name"), f"{name!r} is no plug-in: it has no Settings")
+        own = {key: value for key, value in data.items() if key != "name"}
+        model = create_model("Section", **{section: (plugin.Settings, ...)})  # type: ignore[call-overload]
+        settings = getattr(replace(self.document, data={section: own}).parse(model), section)
+        return _Plugin(name, plugin, settings)
+
+    def _space(self) -> SpaceFile:
+        with _located(self.document, ("network", "space")):
+            return load_space(self.spec.network.space, self.file)
+
+    def _templates(self) -> tuple[Template, ...]:
+        templates: dict[str, Template] = {}
+        for i, entry in enumerate(self._accelerators):
+            with _located(self.document, ("accelerators", i)):
+                template = load_template(entry.template, self.file, entry.vary)
+            if template.name in templates or template.name == NETWORK.removesuffix("."):
+                problem = f"the template name {template.name!r} is taken; give the file's `name` another value"
+                raise self.document.error(("accelerators", i), problem)
+            templates[template.name] = template
+        return tuple(templates.values())
+
+    @property
+    def _accelerators(self) -> list[AcceleratorSection]:
+        return [AcceleratorSection(template=e) if isinstance(e, str) else e for e in self.spec.accelerators]
+
+    def _tasks(self, model: AccuracyModel | None) -> tuple[Task, Task | None]:
+        """What networks are trained for, and what they are scored for if that differs."""
+        wanted = self.spec.deployment
+        if model is not None:
+            task = model.task
+            if wanted is None:
+                return task, None
+            deployment = Task(
+                wanted.channels or task.channels, wanted.resolution or task.resolution, wanted.classes or task.classes
+            )
+            return task, None if deployment == task else deployment
+        example = "`deployment: {resolution: 32, classes: 10}`"
+        if wanted is None or wanted.resolution is None or wanted.classes is None:
+            problem = f"without an accuracy section, say what networks are scored for: {example}"
+            raise self.document.error(("deployment",), problem)
+        return Task(wanted.channels or 3, wanted.resolution, wanted.classes), None
+
+    def _joint(self) -> JointSpace:
+        try:
+            joint = joint_space(self.space, self.templates, self.task, self.deployment, self.spec.network.fixed)
+        except ValueError as error:
+            raise self.document.error(("network", "fixed"), str(error)) from None
+        first, _ = joint.attempt(np.zeros(len(joint.space.genes), dtype=np.int64))
+        try:
+            joint.workload(first.network)
+        except (SpecError, ValueError) as error:
+            raise self.document.error(("deployment",), f"no network of the space fits: {error}") from None
+        return joint
+
+    # -- plain data for the run folder -------------------------------------------------------------------------
+
+    @property
+    def _plugins(self) -> dict[str, Path]:
+        """Files of the user's own plug-ins by the names that the experiment gives them."""
+        given = [self.cost.name, self.optimizer.name, *self.spec.objectives]
+        given += [] if self.accuracy is None else [self.accuracy.name]
+        named = [(name, self.file) for name in given] + [(self.space.family, self.space.file)]
+        found = {name: plugin_file(name, near_file) for name, near_file in named if ".py:" in name}
+        return {name: path for name, path in found.items() if path is not None}
+
+    def _identity(self) -> dict[str, Any]:
+        """All that decides what the run finds: contents of files, not their names; no budget, no prose."""
+        spec = self.spec
+        return {
+            "name": spec.name,
+            "network": {"space": _content(self.space.file), "fixed": spec.network.fixed},
+            "accelerators": [
+                {"template": template.name, "file": _content(template.file), "vary": entry.vary}
+                for template, entry in zip(self.templates, self._accelerators, strict=True)
+            ],
+            "objectives": list(spec.objectives),
+            "constraints": {column: limits.model_dump() for column, limits in spec.constraints.items()},
+            "accuracy": self.accuracy.data if self.accuracy is not None and self.trains else None,
+            "task": asdict(self.task),
+            "deployment": None if self.deployment is None else asdict(self.deployment),
+            "cost": self.cost.data,
+            "optimizer": self.optimizer.data,
+            "seed": spec.seed,
+            "plugins": {name: fingerprint(path) for name, path in self._plugins.items()},
+        }
+
+    def _header(self, identity: Mapping[str, Any]) -> Header:
+        spec = self.spec
+        metrics = computed_metrics(self.objectives, self.trains)
+        return Header(
+            spec.name,
+            self._facts(identity),
+            yaml.safe_dump(self._complete(), sort_keys=False, allow_unicode=True, width=100),
+            tuple(metric.quantity for metric in metrics.values()),
+            tuple(metric.quantity.column for metric in self.objectives),
+            tuple(map(str, self.constraints)),
+            self._sources().to_data(),
+        )
+
+    def _facts(self, identity: Mapping[str, Any]) -> dict[str, str]:
+        target = self.deployment or self.task
+        facts = {
+            "experiment": digest(identity)[:12],
+            "optimiser": str(self.optimizer),
+            "seed": str(self.spec.seed),
+            "budget": str(self.budget),
+            "networks": f"{self.space.name} ({self.space.family})",
+            "accelerators": ", ".join(template.name for template in self.templates),
+            "scored for": f"{target.channels} x {target.resolution} x {target.resolution}, {target.classes} classes",
+            "cost model": str(self.cost),
+            "accuracy": str(self.accuracy) if self.trains else "none",
+            "versions": ", ".join(f"{name} {v}" for name, v in {**versions(), "Python": python_version()}.items()),
+        }
+        if self.trains and self.accuracy is not None and "data" in self.accuracy.data:
+            facts["data set"] = str(self.accuracy.data["data"])
+        return facts
+
+    def _complete(self) -> dict[str, Any]:
+        """The experiment as it would be written with every default spelt out."""
+        data = {"schema": SCHEMA, **self.spec.model_dump(exclude_none=True)}
+        plugins = {"cost": self.cost, "optimizer": self.optimizer, "accuracy": self.accuracy}
+        return data | {section: plugin.data for section, plugin in plugins.items() if plugin is not None}
+
+    def _sources(self) -> Sources:
+        vary = [entry.vary for entry in self._accelerators]
+        return Sources(
+            Source.of(self.space.file),
+            self.spec.network.fixed,
+            tuple((Source.of(t.file), v) for t, v in zip(self.templates, vary, strict=True)),
+            self.task,
+            self.deployment,
+            self.cost.name,
+            self.cost.settings.model_dump(mode="json"),
+            str(Path(self.file).resolve()),
+            {str(path): fingerprint(path) for path in self._plugins.values()},
+        )
+
+
+def _content(file: str) -> dict[str, Any]:
+    return read_yaml(Path(file)).data
+
+
+@contextmanager
+def _located(document: Document, path: FieldPath) -> Iterator[None]:
+    """Gives an error that names no line the place in the experiment that led to it."""
+    try:
+        yield
+    except SpecError as error:
+        if error.line or error.file not in ("", document.file):
+            raise
+        raise document.error(_deepened(document, path, error.field), error.problem) from None
+
+
+def _deepened(document: Document, path: FieldPath, dotted: str) -> FieldPath:
+    """Follows a dotted field below a path as far as the document has it; keys may themselves hold dots."""
+    here: Any = document.data
+    for step in path:
+        here = here[step]
+    parts = dotted.split(".")
+    while isinstance(here, dict):
+        keys = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        key = next((key for key in keys if key in here), None)
+        if key is None:
+            break
+        path, here, parts = (*path, key), here[key], parts[key.count(".") + 1 :]
+    return path

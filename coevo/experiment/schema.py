@@ -1,0 +1,85 @@
+"""The form of an experiment file: pydantic models for its sections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA = 1
+"""Version of the form of an experiment file."""
+
+Count = Annotated[int, Field(ge=1)]
+Limit = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class NetworkSection(_Strict):
+    """The network space, or one network of it."""
+
+    space: str
+    fixed: dict[str, Any] | None = None
+
+
+class AcceleratorSection(_Strict):
+    """A template with what varies in it; ``{}`` fixes the machine, nothing keeps the template's own ``vary``."""
+
+    template: str
+    vary: dict[str, Any] | None = None
+
+
+class ConstraintSection(_Strict):
+    """Limits on a metric, in its unit."""
+
+    max: Limit | None = None
+    min: Limit | None = None
+
+    @model_validator(mode="after")
+    def _limits(self) -> ConstraintSection:
+        if self.max is None and self.min is None:
+            raise ValueError("needs max, min or both")
+        if self.max is not None and self.min is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        return self
+
+
+class DeploymentSection(_Strict):
+    """What the hardware is scored for; what is left out is the data's."""
+
+    resolution: Count | None = None
+    classes: Annotated[int, Field(ge=2)] | None = None
+    channels: Count | None = None
+
+
+class BudgetSection(_Strict):
+    """When the run ends, and when it pauses."""
+
+    designs: Count | None = None
+    trainings: Count | None = None
+    time_limit_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> BudgetSection:
+        if self.designs is None and self.trainings is None:
+            raise ValueError("needs designs or trainings; a time limit only pauses the run")
+        return self
+
+
+class ExperimentFile(_Strict):
+    """An experiment file without ``schema``; sections of plug-ins are checked by the plug-ins' own settings."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+    description: str = ""
+    network: NetworkSection
+    accelerators: Annotated[list[str | AcceleratorSection], Field(min_length=1)]
+    objectives: Annotated[list[str], Field(min_length=1)]
+    constraints: dict[str, ConstraintSection] = {}
+    accuracy: dict[str, Any] | None = None
+    deployment: DeploymentSection | None = None
+    cost: dict[str, Any] = {"name": "analytical"}
+    optimizer: dict[str, Any] = {"name": "nsga2"}
+    budget: BudgetSection
+    seed: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,53 @@
+"""Turns a `Graph` into the `Workload` that the cost model reads.
+
+Every convolution, linear layer, pooling and addition is a loop nest; a batch norm on its own is a pass over the
+map (an addition of one tensor). What a convolution carries along (batch norm, activation) is fused into it, and
+zeros are not computed. Resizing the image is the camera's work: a graph starts at the resolution it computes at.
+"""
+
+from __future__ import annotations
+
+from coevo.networks.graph import Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
+from coevo.workload import Layer, Workload
+
+_AFFINE = {"norm": 2, "bias": 1, "none": 0}
+"""Parameters per channel."""
+
+
+def lower(graph: Graph) -> Workload:
+    """Returns the graph's layers in the order they run, for a batch of one."""
+    shapes = graph.shapes
+    layers = (_layer(node, shapes[node.sources[0]], shapes[node.name]) for node in graph.nodes)
+    return Workload(graph.name, tuple(layer for layer in layers if layer is not None))
+
+
+def _layer(node: Node, given: Shape, made: Shape) -> Layer | None:  # noqa: PLR0911 - one per kind of node
+    channels, height, width = made
+    match node:
+        case Conv():
+            return Layer(
+                node.name,
+                "conv",
+                g=node.groups,
+                m=channels // node.groups,
+                c=given[0] // node.groups,
+                p=height,
+                q=width,
+                r=node.kernel,
+                s=node.kernel,
+                stride=(node.stride, node.stride),
+                dilation=(node.dilation, node.dilation),
+                affine=_AFFINE[node.affine] * channels,
+            )
+        case Linear():
+            return Layer(node.name, "linear", m=channels, c=given[0] * given[1] * given[2], affine=channels)
+        case Pool(kernel=kernel, stride=stride):
+            return Layer(node.name, "pool", g=channels, p=height, q=width, r=kernel, s=kernel, stride=(stride, stride))
+        case GlobalPool():
+            return Layer(node.name, "pool", g=channels, r=given[1], s=given[2])
+        case Add():
+            return Layer(node.name, "add", g=channels, c=len(node.sources), p=height, q=width)
+        case Norm():
+            return Layer(node.name, "add", g=channels, p=height, q=width, affine=_AFFINE["norm"] * channels)
+        case Zeros():
+            return None

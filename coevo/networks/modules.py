@@ -1,0 +1,134 @@
+"""Turns a `Graph` into the ``nn.Module`` that is trained. The only module of this room that imports torch."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coevo.networks.graph import INPUT, Activation, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
+
+
+class GraphModule(nn.Module):
+    """A network that runs a graph's nodes in order.
+
+    Node ``stage1.block2.expand`` is the submodule of that name. Weights are torch's defaults, drawn from its
+    generator: whoever trains calls ``torch.manual_seed`` before building.
+
+    Args:
+        graph: The network; its output is flattened.
+
+    Attributes:
+        size: Height and width [pixel] that the network computes at; other images are resized to it first.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.size = graph.input[1:]
+        self._output = graph.nodes[-1].name
+        modules = [_module(node, graph.shapes[node.sources[0]]) for node in graph.nodes]
+        for node, module in zip(graph.nodes, modules, strict=True):
+            _attach(self, node.name, module)
+        self._steps = tuple(zip(graph.nodes, modules, _spent(graph), strict=True))
+        # Depthwise layers train about twice as fast so, on a CPU too. torch's stubs do not know the argument.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns logits ``(batch, class)`` of images ``(batch, channel, height, width)``."""
+        if images.shape[2:] != self.size:
+            images = functional.interpolate(images, self.size, mode="bilinear", align_corners=False)
+        values = {INPUT: images}
+        for node, module, spent in self._steps:
+            values[node.name] = module(*(values[source] for source in node.sources))
+            for name in spent:
+                del values[name]
+        return values[self._output].flatten(1)
+
+
+class Sum(nn.Module):
+    """The sum of its inputs."""
+
+    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
+        """Returns the sum of tensors of one shape."""
+        for other in others:
+            first = first + other
+        return first
+
+
+class Nothing(nn.Module):
+    """Zeros in the shape of its input, whatever stands there (a product with 0 would keep a NaN)."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Returns zeros."""
+        return torch.zeros_like(values)
+
+
+def _spent(graph: Graph) -> list[tuple[str, ...]]:
+    """For each node, the values that nobody reads after it and that are not the output: they can be freed."""
+    last = {source: i for i, node in enumerate(graph.nodes) for source in node.sources}
+    spent: list[list[str]] = [[] for _ in graph.nodes]
+    for i, node in enumerate(graph.nodes[:-1]):
+        spent[last.get(node.name, i)].append(node.name)
+    return [tuple(names) for names in spent]
+
+
+def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Adds ``module`` at a dotted name, with plain containers on the way."""
+    *way, leaf = name.split(".")
+    here = root
+    for step in way:
+        if step not in here._modules:
+            here.add_module(step, nn.Module())
+        here = here.get_submodule(step)
+    here.add_module(leaf, module)
+
+
+def _module(node: Node, given: Shape) -> nn.Module:  # noqa: PLR0911 - one per kind of node
+    match node:
+        case Conv():
+            return _conv(node, given[0])
+        case Linear():
+            linear = nn.Linear(given[0] * given[1] * given[2], node.features)
+            return nn.Sequential(nn.Flatten(), linear, nn.Unflatten(1, (node.features, 1, 1)))
+        case Pool(mode="avg"):
+            return nn.AvgPool2d(node.kernel, node.stride, node.padding, count_include_pad=False)
+        case Pool():
+            return nn.MaxPool2d(node.kernel, node.stride, node.padding)
+        case GlobalPool():
+            return nn.AdaptiveAvgPool2d(1)
+        case Add():
+            return Sum()
+        case Norm():
+            parts: OrderedDict[str, nn.Module] = OrderedDict(norm=nn.BatchNorm2d(given[0]))
+            if node.after:
+                parts["after"] = _activation(node.after)
+            return nn.Sequential(parts)
+        case Zeros():
+            return Nothing()
+
+
+def _conv(node: Conv, channels: int) -> nn.Sequential:
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if node.before:
+        parts["before"] = _activation(node.before, inplace=False)  # others may read the same input
+    parts["conv"] = nn.Conv2d(
+        channels,
+        node.channels,
+        node.kernel,
+        node.stride,
+        node.padding,
+        node.dilation,
+        node.groups,
+        bias=node.affine == "bias",
+    )
+    if node.affine == "norm":
+        parts["norm"] = nn.BatchNorm2d(node.channels)
+    if node.after:
+        parts["after"] = _activation(node.after)
+    return nn.Sequential(parts)
+
+
+def _activation(name: Activation, inplace: bool = True) -> nn.Module:
+    return nn.ReLU(inplace) if name == "relu" else nn.ReLU6(inplace)

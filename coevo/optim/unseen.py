@@ -1,0 +1,97 @@
+"""What every optimiser needs to propose each design once: the genomes met so far, and a check of what is told."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coevo import pareto
+from coevo.protocols import Array, Problem
+from coevo.space import Genomes, Space
+
+DRAWS = 20
+"""Rounds of random draws before `Seen.draw` walks through the space in order."""
+
+
+def check_told(problem: Problem, genomes: Genomes, values: Array, violation: Array) -> tuple[Array, Array]:
+    """Returns what was told as float64 values ``(batch, objective)`` and violation ``(batch,)``.
+
+    Raises:
+        ValueError: A shape is wrong, a genome is not canonical, or a feasible row has a value that is not finite.
+    """
+    if (problem.space.canonical(genomes) != genomes).any():
+        raise ValueError("told genomes must be canonical (inactive genes 0); pass them through Space.canonical")
+    values, violation = pareto.check(values, violation)
+    wanted = (len(genomes), len(problem.objectives))
+    if values.shape != wanted:
+        raise ValueError(f"values must be (batch, objective) = {wanted}; got {values.shape}")
+    return values, violation
+
+
+class Seen:
+    """The canonical genomes of a space that were ever asked for or told.
+
+    Args:
+        space: The space.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._keys: set[bytes] = set()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every design of the space has been met."""
+        return len(self._keys) >= self._space.size
+
+    def add(self, genomes: Genomes) -> None:
+        """Notes canonical genomes ``(batch, gene)``."""
+        self._keys.update(_keys(genomes))
+
+    def fresh(self, genomes: Genomes) -> Genomes:
+        """Returns the rows not met before, the first of equal ones, in their order; does not note them."""
+        keys = _keys(genomes)
+        rows = [i for i in first_of_equal(genomes) if keys[i] not in self._keys]
+        return genomes[rows]
+
+    def draw(self, rng: np.random.Generator, count: int) -> Genomes:
+        """Draws genomes ``(count, gene)`` not met before and notes them; fewer only if the space has no more."""
+        drawn: list[Genomes] = [np.empty((0, len(self._space.genes)), dtype=np.int64)]
+        for _ in range(DRAWS):
+            if count > 0 and not self.exhausted:
+                drawn.append(self.fresh(self._space.sample(rng, count)))
+                self.add(drawn[-1])
+                count -= len(drawn[-1])
+        genome = self._space.sample(rng, 1)
+        while count > 0 and not self.exhausted:  # what is left is rare: look at one after the other
+            genome = successor(self._space, genome)
+            drawn.append(self.fresh(genome))
+            self.add(genome)
+            count -= len(drawn[-1])
+        return np.concatenate(drawn)
+
+
+def successor(space: Space, genome: Genomes) -> Genomes:
+    """Returns the canonical genome ``(1, gene)`` after this one in lexicographic order; the last wraps to the first.
+
+    Counting up zeroes all genes to the right, and a gene's activity depends on genes to its left only, so the
+    next canonical genome is one step of the rightmost active gene that can still grow.
+    """
+    grows: NDArray[np.int64] = np.flatnonzero(space.active(genome)[0] & (genome[0] < space.cardinalities - 1))
+    following = np.zeros_like(genome)
+    if grows.size:
+        following[0, : grows[-1] + 1] = genome[0, : grows[-1] + 1]
+        following[0, grows[-1]] += 1
+    return following
+
+
+def first_of_equal(genomes: Genomes) -> list[int]:
+    """Returns the rows of ``(batch, gene)`` that equal no earlier row, in order."""
+    first: dict[bytes, int] = {}
+    for i, key in enumerate(_keys(genomes)):
+        first.setdefault(key, i)
+    return list(first.values())
+
+
+def _keys(genomes: Genomes) -> list[bytes]:
+    return [row.tobytes() for row in genomes]

@@ -1,0 +1,97 @@
+"""The file of one co-design, ``front/<id>.yaml``: all that must be known to build it, or to evaluate it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import yaml
+
+from coevo.accelerator.machine import Accelerator
+from coevo.design import FrontDesign
+from coevo.library import scalar
+from coevo.report.tables import TEST_ERROR
+from coevo.workload import Layer
+
+SCHEMA = 1
+
+_HEADING = """\
+# A co-design found by `coevo run`; `coevo evaluate` scores this file again.
+# A mapping lists the loops of every memory, outermost memory and outermost loop first; x and y loops run in parallel
+# on columns and rows. Dims: n batch, g group, m output channel, c input channel, p q output row and column, r s filter.
+"""
+
+
+def design_yaml(design: FrontDesign, experiment: str) -> str:
+    """Returns a co-design as YAML text: network, accelerator, metrics and the mapping of every layer."""
+    data = _plain(_data(design, experiment))
+    return _HEADING + yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
+    network, accelerator = design.design.network, design.design.accelerator
+    metrics = dict(design.evaluation.metrics)
+    if design.accuracy is not None and design.accuracy.test_error is not None:
+        metrics[TEST_ERROR] = 100 * design.accuracy.test_error
+    return {
+        "schema": SCHEMA,
+        "kind": "design",
+        "id": design.evaluation.id,
+        "experiment": experiment,
+        "network": {"family": network.family, "choices": dict(network.choices)},
+        "accelerator": {
+            "template": accelerator.name,
+            "choices": dict(accelerator.choices),
+            "machine": _machine(accelerator),
+        },
+        "metrics": metrics,
+        "layers": [_layer(layer) for layer in design.workload.layers],
+        "mappings": {cost.layer.name: cost.mapping.to_data() for cost in design.cost.layers},
+    }
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    """The layer's fields that are not at their default."""
+    defaults = {field.name: field.default for field in fields(layer)}
+    return {name: value for name, value in asdict(layer).items() if value != defaults[name]}
+
+
+def _machine(accelerator: Accelerator) -> dict[str, Any]:
+    machine = asdict(accelerator)
+    del machine["choices"]  # they stand beside the machine
+    return machine
+
+
+def _plain(data: Any) -> Any:
+    """Returns data made of dict, list, str, bool, int, float and None alone: numpy's scalars and tuples are not."""
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(item) for item in data]
+    if isinstance(data, float):  # numpy's float64 is one
+        return float(data)
+    return data.item() if hasattr(data, "item") else data
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `coevo.library` reads: no aliases, text quoted where YAML 1.2 would read a number."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (PyYAML calls it so)
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    # PyYAML follows YAML 1.1, in which the id 12e4567890 is text; in 1.2 it is a number.
+    style = None if isinstance(scalar(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _represent_list(dumper: _Dumper, items: list[Any]) -> yaml.Node:
+    """Loops and operands stay on one line, lists of mappings do not."""
+    short = not any(isinstance(item, dict | list) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=short)
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(list, _represent_list)

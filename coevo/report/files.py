@@ -1,0 +1,21 @@
+"""Writes files so that whoever kills the program never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file by way of a hidden neighbour and `os.replace`: readers see the old one or the new one, whole.
+
+    Args:
+        path: The file; its folder must exist.
+        content: Text is written as UTF-8 with the newlines that it has.
+    """
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        neighbour.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        os.replace(neighbour, path)
+    finally:
+        neighbour.unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+"""Keeps the files that a run was made from, as text, and builds the space and the cost model from them again.
+
+A report may be written on another day, from another folder, with the files changed or gone and without the data
+set. So a run folder holds the text of its space and templates, and what the data asked of a network. Python files
+of the user's own are not kept, for opening a run folder must execute nothing that lies in it; they are used where
+they lie, if they are unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from coevo.accelerator.template import Template, load_template
+from coevo.errors import CoevoError, RunError
+from coevo.evaluate import JointSpace
+from coevo.library import find_plugin, parse_yaml
+from coevo.networks import SpaceFile, build_family, load_space
+from coevo.protocols import CostModel, Task
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data file as it was when the run began.
+
+    Attributes:
+        file: Where it lay, an absolute path.
+        text: What it held.
+    """
+
+    file: str
+    text: str
+
+    @staticmethod
+    def of(file: str) -> Source:
+        """Reads a file that was just loaded."""
+        return Source(str(Path(file).resolve()), Path(file).read_text(encoding="utf-8"))
+
+    @contextmanager
+    def opened(self) -> Iterator[str]:
+        """Gives a path to the text: the file itself if it is unchanged, else a copy."""
+        original = Path(self.file)
+        try:
+            unchanged = original.read_text(encoding="utf-8") == self.text
+        except (OSError, UnicodeDecodeError):
+            unchanged = False
+        if unchanged:
+            yield self.file
+            return
+        with TemporaryDirectory(prefix="coevo-") as folder:
+            copy = Path(folder) / original.name
+            copy.write_text(self.text, encoding="utf-8")
+            yield str(copy)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the space and the cost model of a run were made from.
+
+    Attributes:
+        space: The network space.
+        fixed: The one network, if it is given.
+        templates: The accelerators, each with the experiment's own `vary` (None for the template's).
+        task: What the data ask of a network.
+        deployment: What the networks are scored for; None for ``task``.
+        cost: Name of the cost model.
+        cost_settings: Its settings, complete.
+        near_file: The experiment's file, an absolute path; what the cost model's name is relative to.
+        plugins: Digests of the user's own Python files by absolute path.
+    """
+
+    space: Source
+    fixed: Mapping[str, Any] | None
+    templates: tuple[tuple[Source, Mapping[str, Any] | None], ...]
+    task: Task
+    deployment: Task | None
+    cost: str
+    cost_settings: Mapping[str, Any]
+    near_file: str
+    plugins: Mapping[str, str]
+
+    def to_data(self) -> dict[str, Any]:
+        """Returns the sources as plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_data(data: Mapping[str, Any]) -> Sources:
+        """Reads what `to_data` wrote."""
+        return Sources(
+            Source(**data["space"]),
+            data["fixed"],
+            tuple((Source(**source), vary) for source, vary in data["templates"]),
+            Task(**data["task"]),
+            None if data["deployment"] is None else Task(**data["deployment"]),
+            data["cost"],
+            data["cost_settings"],
+            data["near_file"],
+            data["plugins"],
+        )
+
+    def build(self, folder: Path) -> tuple[JointSpace, CostModel]:
+        """Builds the space and the cost model again.
+
+        Args:
+            folder: The run folder, out of which no Python file is run.
+
+        Raises:
+            RunError: The files do not build with this coevo, or a Python file of the user's changed or is gone.
+        """
+        try:
+            self._check_plugins(folder)
+            with self.space.opened() as file:
+                space = load_space(file)
+                templates = [_template(source, vary) for source, vary in self.templates]
+                joint = joint_space(space, templates, self.task, self.deployment, self.fixed)
+            plugin = find_plugin("cost", self.cost, self.near_file)
+            cost: CostModel = plugin(plugin.Settings.model_validate(self.cost_settings))
+        except RunError:
+            raise
+        except (CoevoError, ValueError) as error:
+            raise RunError(f"{folder}: does not build with this coevo: {error}") from None
+        return joint, cost
+
+    def _check_plugins(self, folder: Path) -> None:
+        family = parse_yaml(self.space.text, self.space.file).data.get("family")
+        for name, near_file in ((self.cost, self.near_file), (str(family), self.space.file)):
+            if ".py:" not in name:
+                continue
+            path = plugin_file(name, near_file)
+            if path is None:
+                raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
+            if path.is_relative_to(folder.resolve()):
+                raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
+            if self.plugins.get(str(path)) != fingerprint(path):
+                raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
+
+
+def joint_space(
+    space: SpaceFile,
+    templates: Sequence[Template],
+    task: Task,
+    deployment: Task | None,
+    fixed: Mapping[str, Any] | None,
+) -> JointSpace:
+    """Returns the joint space of a network space and templates.
+
+    Raises:
+        ValueError: As `JointSpace`.
+    """
+    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment)
+
+
+def plugin_file(name: str, near_file: str) -> Path | None:
+    """Returns the file of a plug-in ``path/to/file.py:Name``, absolute, as `coevo.library.find_plugin` finds it."""
+    file = name.rpartition(":")[0]
+    found = (path for path in (Path(near_file).parent / file, Path(file)) if path.is_file())
+    return next((path.resolve() for path in found), None)
+
+
+def fingerprint(path: Path) -> str:
+    """Returns a digest of a file's content."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
+
+
+def _template(source: Source, vary: Mapping[str, Any] | None) -> Template:
+    with source.opened() as file:
+        return replace(load_template(file, vary=vary), file=source.file)

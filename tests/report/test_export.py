@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import yaml
+
+from coevo.design import Evaluation, Results
+from coevo.library import parse_yaml
+from coevo.mapping import Mapping
+from coevo.report.export import design_yaml
+
+
+def test_a_design_file_is_complete(results: Results) -> None:
+    design = results.front.designs[0]
+    data = yaml.safe_load(design_yaml(design, results.name))
+    assert list(data) == ["schema", "kind", "id", "experiment", "network", "accelerator", "metrics", "mappings"]
+    assert (data["schema"], data["kind"], data["id"]) == (1, "design", design.evaluation.id)
+    assert data["network"] == {"family": "mbconv", "choices": dict(design.design.network.choices)}
+    assert data["accelerator"]["template"] == design.design.accelerator.name
+    assert data["accelerator"]["choices"] == dict(design.design.accelerator.choices)
+    assert design.accuracy is not None
+    assert data["metrics"] == design.evaluation.metrics | {"test_error_pct": 100 * (design.accuracy.test_error or 0)}
+
+
+def test_the_machine_reads_back_whole(results: Results) -> None:
+    machine = results.front.designs[0].design.accelerator
+    read = yaml.safe_load(design_yaml(results.front.designs[0], results.name))["accelerator"]["machine"]
+    written = asdict(machine)
+    del written["choices"]
+    assert read == json.loads(json.dumps(written))
+    assert read["memories"][0]["size_bits"] == float("inf")
+
+
+def test_mappings_read_back_exactly(results: Results) -> None:
+    design = results.front.designs[0]
+    mappings = yaml.safe_load(design_yaml(design, results.name))["mappings"]
+    assert {name: Mapping.from_data(data) for name, data in mappings.items()} == {
+        cost.layer.name: cost.mapping for cost in design.cost.layers
+    }
+
+
+def test_the_strict_reader_takes_it_and_finds_text_where_text_was(results: Results) -> None:
+    design = results.front.designs[0]
+    odd: Evaluation = replace(design.evaluation, id="12e4567890", metrics={"macs": np.float64(1e7)})
+    text = design_yaml(replace(design, evaluation=odd), "0123")
+    document = parse_yaml(text, "design.yaml")
+    assert document.data["id"] == "12e4567890"
+    assert document.data["experiment"] == "0123"
+    assert document.data["metrics"]["macs"] == 1e7
