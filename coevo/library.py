@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,10 @@ FieldPath = tuple[str | int, ...]
 _PACKAGE = Path(__file__).resolve().parent
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_WORDS: Mapping[str, object] = {"": None, "~": None, "null": None, "true": True, "false": False}
+_WORDS: Mapping[str, object] = {
+    "": None, "~": None, "null": None, "true": True, "false": False,
+    ".inf": math.inf, "-.inf": -math.inf, ".nan": math.nan,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

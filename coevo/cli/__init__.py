@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_run(arguments))
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: list[str] | None) -> int:  # noqa: PLR0911 (one return per way to end)
     try:
         app.main(arguments, prog_name="coevo", standalone_mode=False)
     except CoevoError as error:

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 _PAIR = "NAME=VALUE"
 
 
-@click.command()
+_EXAMPLES = """\b
+Examples:
+  coevo evaluate runs/quickstart/front/0123456789.yaml
+  coevo evaluate runs/quickstart/front/0123456789.yaml --accelerator nvdla
+  coevo evaluate --network digits_mbconv --input 1x8x8 --accelerator eyeriss --set pe_array.rows=8
+"""
+
+
+@click.command(epilog=_EXAMPLES)
 @click.argument("design", required=False)
 @click.option("--network", help="A network space, instead of a design's network.")
 @click.option(
@@ -45,13 +53,7 @@ def evaluate(
     remap: bool,
     as_json: bool,
 ) -> None:
-    """Scores a network on an accelerator: a DESIGN file of a front, or --network and --accelerator.
-
-    \b
-    coevo evaluate runs/quickstart/front/0123456789.yaml
-    coevo evaluate runs/quickstart/front/0123456789.yaml --accelerator nvdla
-    coevo evaluate --network digits_mbconv --input 1x8x8 --accelerator eyeriss --set pe_array.rows=8
-    """
+    """Scores a network on an accelerator: a DESIGN file of a front, or --network and --accelerator."""
     known = None
     if design is None and (network is None or accelerator is None):
         raise SpecError("give a design file, or both --network and --accelerator")

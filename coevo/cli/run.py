@@ -71,7 +71,8 @@ def cores() -> int:
 
 def _introduce(study: Study) -> None:
     header, sizes = study.plan.header, study.plan.joint.sizes
-    print(f"{header.name}: {header.facts['optimiser']}, seed {header.facts['seed']}, budget {header.facts['budget']}")
+    facts = header.facts
+    print(f"{header.name}: {facts['optimiser']}, seed {facts['seed']}, budget {facts['budget']}")
     print(
         f"spaces: {sizes['network']:,} networks x {sizes['hardware']:,} accelerators = {sizes['joint']:.3g} co-designs; "
         f"run folder {study.folder}"

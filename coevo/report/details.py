@@ -37,7 +37,7 @@ def _machine(machine: Accelerator) -> dict[str, Any]:
         f"words of {'/'.join(str(bits) for bits in machine.bits)} bit (weights/inputs/outputs)",
         "clock_mhz": machine.clock_mhz,
         "pes": machine.pes,
-        "area_mm2": _round(machine.area_mm2),
+        "area_mm2": machine.area_mm2,
         "area": [[part, _round(mm2)] for part, mm2 in area.items() if mm2 > 0],
         "memories": [_memory(memory, count) for memory, count in memories],
     }

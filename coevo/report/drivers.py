@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from coevo.design import Results
 from coevo.report.points import Array, Points
 
+MIN_DESIGNS = 50
+"""Feasible designs below which the shares are mostly chance and not worth a figure."""
+
 
 @dataclass(frozen=True, eq=False)
 class Drivers:

@@ -18,7 +18,7 @@ import numpy as np
 from coevo.design import FrontDesign, Quantity, Results
 from coevo.report import colours
 from coevo.report.details import detail
-from coevo.report.drivers import drivers
+from coevo.report.drivers import MIN_DESIGNS, drivers
 from coevo.report.history import History
 from coevo.report.plots import drivers_figure, history_figure, parallel_figure, pareto_figure, short
 from coevo.report.points import MAX_DOMINATED, Points, best_label, label
@@ -91,7 +91,7 @@ def _figures(results: Results, points: Points, curve: History | None) -> dict[st
         figures["pareto"] = pareto_figure(points)
     if len(points.front) > 1:
         figures["parallel"] = parallel_figure(results, points, found)
-    if found.genes and found.share.max() > 0:
+    if found.genes and found.share.max() > 0 and points.feasible.sum() >= MIN_DESIGNS:
         figures["drivers"] = drivers_figure(found, points.objectives)
     return figures
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coevo.design import Quantity, Results
-from coevo.report.colours import CHOSEN, DOMINATED, FRONT, INFEASIBLE, KNEE
+from coevo.report.colours import CHOSEN, DOMINATED, FRONT, INFEASIBLE, KNEE, MEMORIES
 from coevo.report.drivers import Drivers
 from coevo.report.history import History
 from coevo.report.points import Array, Points, axis_label, label, log_ticks
@@ -88,9 +88,14 @@ def pareto_figure(points: Points) -> Figure:
 
 def _axis(points: Points, objective: int) -> Figure:
     title = {"text": text(axis_label(points.objectives[objective])), "standoff": 8}
+    return _AXIS | {"title": title} | _log(points, objective)
+
+
+def _log(points: Points, objective: int) -> Figure:
+    """What makes an axis logarithmic, if it is."""
     if not points.logarithmic(objective):
-        return _AXIS | {"title": title, "rangemode": "normal"}
-    return _AXIS | {"title": title, "type": "log", "tickvals": log_ticks(points.natural[points.feasible, objective])}
+        return {}
+    return {"type": "log", "tickvals": log_ticks(points.natural[points.feasible, objective])}
 
 
 def _share(index: int, count: int, gap: float) -> list[float]:
@@ -148,73 +153,70 @@ def _cloud(points: Points, rows: NDArray[np.int64], x: int, y: int, role: str, n
 
 
 def history_figure(points: Points, curve: History) -> Figure:
-    """Returns hypervolume, or the best so far, over evaluations."""
+    """Returns hypervolume, or for one objective its best so far before all feasible designs, over evaluations."""
     share = curve.label.startswith("Hypervolume")
-    log = not share and points.logarithmic(0)
-    data: list[Figure] = []
-    if not share:
-        rows = np.append(points.drawn, points.front)
-        data.append(
-            {"type": "scattergl" if len(rows) > _GL_ABOVE else "scatter", "mode": "markers", "name": "feasible designs"}
-            | {
-                "x": (rows + 1).tolist(),
-                "y": numbers(points.natural[rows, 0]),
-                "text": [points.ids[row] for row in rows],
-            }
-            | {"marker": {"color": DOMINATED, "size": 5}}
-        )
-    data.append(
-        {"type": "scatter", "mode": "lines", "name": "best so far", "line": {"color": FRONT, "width": 2, "shape": "hv"}}
-        | {
-            "x": curve.evaluations.tolist(),
-            "y": numbers(curve.curve),
-            "hovertemplate": "%{y:.4g} after %{x} designs<extra></extra>",
-        }
-    )
-    limits: Figure = {"range": [0, 1], "tickformat": ".0%"} if share else ({"type": "log"} if log else {})
-    layout = {
-        "font": _FONT,
-        "height": 360,
-        "margin": {"l": 70, "r": 20, "t": 20, "b": 50},
-        "plot_bgcolor": "white",
-        "showlegend": not share,
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-        "xaxis": _AXIS | {"title": {"text": "Designs evaluated"}, "rangemode": "tozero"},
-        "yaxis": _AXIS | {"title": {"text": text(curve.label)}} | limits,
+    rows = np.append(points.drawn, points.front)
+    kind = "scattergl" if not share and len(rows) > _GL_ABOVE else "scatter"
+    line = {
+        "type": kind,
+        "mode": "lines",
+        "name": "best so far",
+        "x": curve.evaluations.tolist(),
+        "y": numbers(curve.curve),
+        "line": {"color": FRONT, "width": 2, "shape": "hv"},
+        "hovertemplate": "%{y:.4g} after %{x} designs<extra></extra>",
     }
-    return {"data": data, "layout": layout}
+    dots = {
+        "type": kind,
+        "mode": "markers",
+        "name": "feasible designs",
+        "x": (rows + 1).tolist(),
+        "y": numbers(points.natural[rows, 0]),
+        "text": [points.ids[row] for row in rows],
+        "marker": {"color": DOMINATED, "size": 5},
+    }
+    y = _AXIS | {"title": {"text": text(curve.label)}}
+    layout = _plain_layout(360) | {
+        "showlegend": not share,
+        "xaxis": _AXIS | {"title": {"text": "Designs evaluated"}, "rangemode": "tozero"},
+        "yaxis": y | {"range": [0, 1], "tickformat": ".0%"} if share else y | _log(points, 0),
+    }
+    return {"data": [line] if share else [dots, line], "layout": layout}
 
 
 def drivers_figure(found: Drivers, objectives: Sequence[Quantity]) -> Figure:
     """Returns how much of every objective's variance the foremost genes explain, as grouped bars."""
     genes = found.genes[: MAX_GENES + 3]
-    palette = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
     data = [
-        {"type": "bar", "orientation": "h", "name": text(quantity.title or quantity.name)}
-        | {"y": [text(short(gene)) for gene in genes], "x": numbers(found.share[: len(genes), j])}
-        | {
-            "marker": {"color": palette[j % len(palette)]},
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": text(quantity.title or quantity.name),
+            "y": [text(short(gene)) for gene in genes],
+            "x": numbers(found.share[: len(genes), j]),
+            "marker": {"color": MEMORIES[j % len(MEMORIES)]},
             "hovertemplate": "%{y}: %{x:.0%}<extra>%{fullData.name}</extra>",
         }
         for j, quantity in enumerate(objectives)
     ]
-    layout = {
-        "font": _FONT,
-        "height": 110 + len(genes) * (14 + 7 * len(objectives)),
-        "margin": {"l": 70, "r": 20, "t": 20, "b": 50},
-        "plot_bgcolor": "white",
+    title = {"text": "Share of the variance explained by the gene alone"}
+    layout = _plain_layout(110 + len(genes) * (14 + 7 * len(objectives))) | {
         "barmode": "group",
         "bargap": 0.3,
-        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
-        "xaxis": _AXIS
-        | {
-            "title": {"text": "Share of the variance explained by the gene alone"},
-            "tickformat": ".0%",
-            "rangemode": "tozero",
-        },
+        "xaxis": _AXIS | {"title": title, "tickformat": ".0%", "rangemode": "tozero"},
         "yaxis": _AXIS | {"autorange": "reversed", "ticks": ""},
     }
     return {"data": data, "layout": layout}
+
+
+def _plain_layout(height: int) -> Figure:
+    return {
+        "font": _FONT,
+        "height": height,
+        "margin": {"l": 70, "r": 20, "t": 20, "b": 50},
+        "plot_bgcolor": "white",
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
+    }
 
 
 def short(gene: str) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -9,13 +10,24 @@ import yaml
 from coevo.design import Evaluation, Results
 from coevo.library import parse_yaml
 from coevo.mapping import Mapping
+from coevo.report import read_design
 from coevo.report.export import design_yaml
 
 
 def test_a_design_file_is_complete(results: Results) -> None:
     design = results.front.designs[0]
     data = yaml.safe_load(design_yaml(design, results.name))
-    assert list(data) == ["schema", "kind", "id", "experiment", "network", "accelerator", "metrics", "mappings"]
+    assert list(data) == [
+        "schema",
+        "kind",
+        "id",
+        "experiment",
+        "network",
+        "accelerator",
+        "metrics",
+        "layers",
+        "mappings",
+    ]
     assert (data["schema"], data["kind"], data["id"]) == (1, "design", design.evaluation.id)
     assert data["network"] == {"family": "mbconv", "choices": dict(design.design.network.choices)}
     assert data["accelerator"]["template"] == design.design.accelerator.name
@@ -31,6 +43,17 @@ def test_the_machine_reads_back_whole(results: Results) -> None:
     del written["choices"]
     assert read == json.loads(json.dumps(written))
     assert read["memories"][0]["size_bits"] == float("inf")
+
+
+def test_what_is_written_reads_back_as_the_same_machine_workload_and_mappings(results: Results, tmp_path: Path) -> None:
+    for design in results.front.designs[:5]:
+        file = tmp_path / f"{design.evaluation.id}.yaml"
+        file.write_text(design_yaml(design, results.name), encoding="utf-8")
+        read = read_design(file)
+        assert read.accelerator == design.design.accelerator
+        assert read.accelerator.choices == design.design.accelerator.choices
+        assert read.workload.layers == design.workload.layers
+        assert read.mappings == {cost.layer.name: cost.mapping for cost in design.cost.layers}
 
 
 def test_mappings_read_back_exactly(results: Results) -> None:

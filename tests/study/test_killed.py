@@ -44,7 +44,7 @@ def wait_for(process: subprocess.Popen[str], journal: Path, lines: int) -> None:
 
 def test_killed_three_times_and_resumed_the_front_is_that_of_a_run_never_killed(workplace, run, trained):
     rng = np.random.default_rng(2)
-    slow = ("accuracy.delay_s=0.02",)
+    slow = ("accuracy.delay_s=0.02", "optimizer.mutate=0.8", "budget.designs=70")
     journal = workplace / "journal"
     killed = 0
     for _ in range(3):

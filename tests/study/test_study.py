@@ -76,6 +76,18 @@ def test_a_larger_budget_goes_on_to_the_same_end(run, trained):
     assert len(trained()) == 2 * count  # nothing was trained twice
 
 
+def test_killed_after_the_last_training_it_still_finishes_the_batch(run, workplace):
+    options = ("budget={trainings: 9}", "constraints.area_mm2.max=0.02")
+    whole = run(*options)
+    database = sqlite3.connect(workplace / "run" / "run.sqlite")
+    last = "step = (SELECT max(step) FROM evaluations)"
+    lost = database.execute(f"DELETE FROM evaluations WHERE training = '' AND {last}").rowcount
+    database.commit()
+    database.close()
+    assert lost > 0
+    assert facts_of(run(*options)) == facts_of(whole)
+
+
 def test_a_budget_below_what_is_spent_is_refused(run):
     run("budget.designs=20")
     with pytest.raises(RunError, match=r"20 designs .* are spent, more than the budget of 10 designs"):

@@ -1,0 +1,201 @@
+"""What users get wrong: each gives one clear line on standard error, exit code 2, and no traceback."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from coevo.cli import main
+
+EYERISS = Path(__file__).parents[2] / "accelerators" / "eyeriss.yaml"
+EXPERIMENT = """\
+schema: 1
+name: mine
+network: {space: digits_mbconv}
+accelerators: [eyeriss]
+deployment: {resolution: 8, classes: 10, channels: 1}
+objectives: [latency, energy]
+constraints:
+  area_mm2: {max: 16}
+optimizer: {name: nsga2, population: 8}
+budget: {designs: 8}
+seed: 0
+"""
+
+
+@pytest.fixture
+def complaint(capsys, tmp_path, monkeypatch):
+    """Calls the program with a mistake; returns its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert stop.value.code == 2, (out, err)
+        assert err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err, err
+        return err
+
+    return call
+
+
+def experiment(old="", new=""):
+    assert old in EXPERIMENT
+    path = Path("mine.yaml")
+    path.write_text(EXPERIMENT.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("objectives:", "objectivs:", ["mine.yaml:6", "objectivs", "did you mean 'objectives'?"]),
+        ("seed: 0", "seed: 0\nseed: 1", ["mine.yaml:12", "seed", "stands twice (first on line 11)"]),
+        ("seed: 0", "seed: -1", ["mine.yaml:11", "seed", "-1"]),
+        ("seed: 0", "seed: one", ["mine.yaml:11", "seed", "'one'"]),
+        ("schema: 1", "schema: 7", ["mine.yaml:1", "schema", "reads schema 1"]),
+        ("[latency, energy]", "[latency, enrgy]", ["mine.yaml:6", "did you mean 'energy'?"]),
+        ("[latency, energy]", "[latency, latency]", ["mine.yaml:6", "stands twice"]),
+        ("[latency, energy]", "[]", ["mine.yaml:6", "objectives"]),
+        ("[latency, energy]", "[error, energy]", ["mine.yaml:6", "accuracy"]),
+        ("area_mm2: {max: 16}", "area: {max: 16}", ["mine.yaml:8", "did you mean 'area_mm2'?"]),
+        ("area_mm2: {max: 16}", "area_mm2: {max: 16 mm2}", ["mine.yaml:8", "16 mm2"]),
+        ("area_mm2: {max: 16}", "area_mm2: {}", ["mine.yaml:8", "needs max, min or both"]),
+        ("{designs: 8}", "{designs: 0}", ["mine.yaml:10", "budget.designs"]),
+        ("{designs: 8}", "{trainings: 8}", ["mine.yaml:10", "budget.trainings", "nothing is trained"]),
+        ("[eyeriss]", "[eyeris]", ["mine.yaml:4", "did you mean 'eyeriss'?"]),
+        ("[eyeriss]", "[]", ["mine.yaml:4", "accelerators"]),
+        ("digits_mbconv", "digits_mbcon", ["mine.yaml:3", "did you mean 'digits_mbconv'?"]),
+        ("name: nsga2", "name: nsga3", ["mine.yaml:9", "did you mean 'nsga2'?"]),
+        ("population: 8", "population: 0", ["mine.yaml:9", "optimizer.population", "0"]),
+        ("population: 8", "pop: 8", ["mine.yaml:9", "optimizer.pop", "population"]),
+        ("name: mine", "name: ../../x", ["mine.yaml:2", "name", "../../x"]),
+        ("seed: 0", "seed: *x", ["mine.yaml:11", "aliases"]),
+        ("seed: 0", "seed: [", ["mine.yaml:", "not YAML"]),
+        ("seed: 0", "seed: " + "[" * 200, ["mine.yaml:11", "nested deeper"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 40 else "",
+)
+def test_a_mistake_in_an_experiment_names_line_and_field(complaint, old, new, said):
+    line = complaint("run", experiment(old, new))
+    for text in said:
+        assert text in line
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("size_kib: 108", 'size_kib: "108 KB"', ["memories.glb.size_kib", "'108 KB'"]),
+        ("size_kib: 108", "size_kib: -108", ["memories.glb.size_kib", "-108"]),
+        ("size_kib: 108", "size_kb: 108", ["memories.glb.size_kb", "did you mean 'size_kib'?"]),
+        ("holds: [inputs, outputs]", "holds: [inputs, psum]", ["memories.glb.holds", "psum"]),
+        ("pe_array.rows:", "pe_array.row:", ["vary.pe_array.row", "pe_array.rows"]),
+        ("dataflow: row_stationary", "dataflow: row_statonary", ["row_statonary", "row_stationary"]),
+        ("rows: 12", "rows: 0", ["pe_array.rows", "0"]),
+    ],
+)
+def test_a_mistake_in_an_accelerator_names_line_and_field(complaint, old, new, said):
+    Path("bad.yaml").write_text(EYERISS.read_text().replace(old, new, 1))
+    line = complaint("check", "bad.yaml")
+    for text in ["bad.yaml:", *said]:
+        assert text in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "absent.yaml"], ["absent.yaml"]),
+        (["run", "nothing"], ["no experiment named 'nothing'", "quickstart"]),
+        (["run", "hardware_only", "--jobs", "0"], ["--jobs", "0"]),
+        (["run", "hardware_only", "--jbs", "2"], ["--jbs"]),
+        (["run", "hardware_only", "--seed", "x"], ["--seed", "x"]),
+        (["run", "hardware_only", "--set", "seed"], ["--set"]),
+        (["run", "hardware_only", "--set", "sed=1"], ["--set", "did you mean 'seed'?"]),
+        (["run", "hardware_only", "--set", "optimizer.population=lots"], ["--set", "population", "lots"]),
+        (["rn"], ["rn"]),
+        (["report", "nowhere"], ["nowhere"]),
+        (["check", "nothing"], ["nothing"]),
+        (["check", "."], ["nothing that ships"]),
+        (["list", "planets"], ["planets"]),
+        (["evaluate"], ["give a design file"]),
+        (["evaluate", "absent.yaml"], ["absent.yaml"]),
+        (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--set", "x=1"], ["--set x"]),
+        (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--set", "pe_array.rows=5"], ["rows", "5"]),
+        (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--gene", "depth"], ["--gene", "'depth'"]),
+        (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--input", "8x8"], ["--input", "8x8"]),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_on_the_command_line_is_one_line(complaint, arguments, said):
+    line = complaint(*arguments)
+    for text in said:
+        assert text in line
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run's folder, to be copied and damaged, and its experiment."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "mine.yaml").write_text(EXPERIMENT)
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(folder / "mine.yaml"), "--out", str(folder / "run"), "--quiet"])
+    assert stop.value.code == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_changed_experiment_is_not_mixed_into_an_old_run(complaint, run):
+    line = complaint("run", experiment("max: 16", "max: 12"), "--out", run)
+    assert "constraints.area_mm2.max: 16" in line and "12" in line
+
+
+def test_a_smaller_budget_than_is_spent_is_refused(complaint, run):
+    assert "8 designs" in complaint("run", experiment("designs: 8", "designs: 4"), "--out", run)
+
+
+def test_a_run_folder_that_is_no_database_is_refused(complaint, run):
+    (run / "run.sqlite").write_bytes(b"not a database at all" * 100)
+    assert "run" in complaint("run", experiment(), "--out", run)
+    complaint("report", run)
+
+
+def test_a_run_folder_with_a_damaged_row_is_refused(complaint, run):
+    with sqlite3.connect(run / "run.sqlite") as store:
+        store.execute("UPDATE evaluations SET genome = '[99999]' WHERE position = 0")
+    assert "damaged" in complaint("run", experiment(), "--out", run)
+    complaint("report", run)
+
+
+def test_an_empty_folder_is_no_run(complaint, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in complaint("report", "empty")
+
+
+def test_a_design_file_that_was_tampered_with_is_refused(complaint, run):
+    design = next((run / "front").iterdir())
+    text = design.read_text()
+    for old, new, said in [
+        ("kind: design", "kind: desing", "kind"),
+        ("clock_mhz: 200.0", "clock_mhz: -200.0", "clock_mhz"),
+        ("kind: conv", "kind: konv", "layers"),
+        ("m=", "z=", "mappings"),
+        ("word_bits: 16", "word_bits: sixteen", "word_bits"),
+    ]:
+        assert old in text
+        design.write_text(text.replace(old, new, 1))
+        assert said in complaint("evaluate", design)
+
+
+def test_a_missing_data_set_says_where_to_put_it(complaint, monkeypatch, tmp_path):
+    monkeypatch.setenv("COEVO_DATA", str(tmp_path))
+    line = complaint("run", "cifar10_eyeriss")
+    assert "cifar10.npz" in line and "COEVO_DATA" in line
