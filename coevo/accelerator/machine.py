@@ -7,9 +7,8 @@ of the multipliers) hang below one instance of this one. Instances multiply goin
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal
 
@@ -177,6 +176,5 @@ class Accelerator:
     @cached_property
     def key(self) -> str:
         """Digest of all that a cost model sees."""
-        data = asdict(self)
-        del data["choices"]
-        return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=12).hexdigest()
+        seen = (getattr(self, part.name) for part in fields(self) if part.compare)
+        return hashlib.blake2b(repr(tuple(seen)).encode(), digest_size=12).hexdigest()

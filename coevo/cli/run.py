@@ -73,10 +73,8 @@ def _introduce(study: Study) -> None:
     header, sizes = study.plan.header, study.plan.joint.sizes
     facts = header.facts
     print(f"{header.name}: {facts['optimiser']}, seed {facts['seed']}, budget {facts['budget']}")
-    print(
-        f"spaces: {sizes['network']:,} networks x {sizes['hardware']:,} accelerators = {sizes['joint']:.3g} co-designs; "
-        f"run folder {study.folder}"
-    )
+    joint = f"{sizes['network']:,} networks x {sizes['hardware']:,} accelerators = {sizes['joint']:.3g} co-designs"
+    print(f"spaces: {joint}; run folder {study.folder}")
     if study.resumed:
         print(f"goes on from {study.resumed:,} designs")
 

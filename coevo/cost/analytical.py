@@ -6,6 +6,9 @@ Distinct (layer, accelerator) pairs are mapped once a call, batched by structure
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -133,8 +136,15 @@ def _search_all(batches: Sequence[Sequence[Pair]], goal: Goal, jobs: int) -> Ite
         return [_search(batch, goal) for batch in batches]
     from joblib import Parallel, delayed
 
-    found: list[Found] = Parallel(n_jobs=jobs)(delayed(_search)(batch, goal) for batch in batches)
+    workers = Parallel(n_jobs=jobs, initializer=_end_with_parent)
+    found: list[Found] = workers(delayed(_search)(batch, goal) for batch in batches)
     return found
+
+
+def _end_with_parent() -> None:
+    """Makes Linux end a worker when the program that started it dies, even by kill -9; elsewhere it idles out."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _search(pairs: Sequence[Pair], goal: Goal) -> Found:

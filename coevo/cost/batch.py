@@ -157,25 +157,29 @@ class Machines:
 
 def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Machines:
     """Returns the machines of a batch, one for each of ``layers``, as arrays."""
+    # Many pairs share a machine: its figures are read once and then spread over the pairs.
+    index: dict[str, int] = {}
+    which = np.array([index.setdefault(machine.key, len(index)) for machine in machines])
+    different = [machines[int(i)] for i in np.unique(which, return_index=True)[1]]
 
     def column(values: Sequence[float]) -> Array:
-        return np.array(values, dtype=np.float64)[:, None]
+        return np.array(values, dtype=np.float64)[which, None]
 
     def times(memory: int, operand: str, bandwidth: str) -> Array | None:
-        figures = column([getattr(m.memories[memory], bandwidth) for m in machines])
-        words = bits[operand] / column([m.memories[memory].word_bits for m in machines])
+        figures = column([getattr(m.memories[memory], bandwidth) for m in different])
+        words = bits[operand] / column([m.memories[memory].word_bits for m in different])
         return words / figures if np.isfinite(figures).any() else None
 
     bits = {
-        operand: column([(x.bits or m.bits)[i] for x, m in zip(layers, machines, strict=True)])
+        operand: np.array([(x.bits or m.bits)[i] for x, m in zip(layers, machines, strict=True)], np.float64)[:, None]
         for i, operand in enumerate(OPERANDS)
     }
     count = range(len(machines[0].memories))
     held = [(i, operand) for i in count for operand in machines[0].memories[i].holds]
-    memories = [[m.memories[i] for m in machines] for i in count]
+    memories = [[m.memories[i] for m in different] for i in count]
     # mW x cycles / MHz = nJ
-    leakage = [column([1e3 * m.memories[i].leakage_mw / m.clock_mhz for m in machines]) for i in count]
-    leakage.append(column([1e3 * m.mac.leakage_mw / m.clock_mhz for m in machines]))
+    leakage = [column([1e3 * m.memories[i].leakage_mw / m.clock_mhz for m in different]) for i in count]
+    leakage.append(column([1e3 * m.mac.leakage_mw / m.clock_mhz for m in different]))
     return Machines(
         fanout=[(column([x.fanout_x for x in level]), column([x.fanout_y for x in level])) for level in memories],
         usable_bits=[column([memory.usable_bits for memory in level]) for level in memories],
@@ -190,7 +194,7 @@ def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Mac
         write_time={key: times(*key, "write_words_per_cycle") for key in held},
         shared_time={key: times(*key, "words_per_cycle") for key in held},
         leakage_pj=leakage,
-        mac_energy_pj=column([m.mac.energy_pj for m in machines]),
+        mac_energy_pj=column([m.mac.energy_pj for m in different]),
     )
 
 

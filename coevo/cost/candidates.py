@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coevo.cost.batch import Batch
-from coevo.cost.nest import AXES, Loop, Tile
-from coevo.workload import DIMS, RELEVANT
+from coevo.cost.nest import AXES, Loop, Tile, Window
+from coevo.workload import DIMS, OPERANDS, RELEVANT
 
 Array = NDArray[np.float64]
 
@@ -186,14 +186,47 @@ def _growth_orders(batch: Batch) -> Iterator[tuple[str, ...]]:
 
 def _grown(batch: Batch, tile: dict[str, Array], rest: Array, level: int, steps: Sequence[tuple[str, float]]) -> Array:
     """Returns the temporal factors at ``level`` ``(dim, pair, candidate)`` after the steps (dim, share of memory)."""
-    tile, rest, grown = dict(tile), rest.copy(), np.ones_like(rest)
+    rest, grown = rest.copy(), np.ones_like(rest)
+    growing = _Growing(tile, batch.layers.window)
     for dim, share in steps:
         i = DIMS.index(dim)
-        factor = largest_divisor(rest[i], _largest_factor(batch, Tile(tile, batch.layers.window), level, dim, share))
+        limit = _largest_factor(batch, growing, level, dim, share)
+        if limit is None:
+            continue
+        factor = largest_divisor(rest[i], limit)
+        growing.grow(dim, factor)
         grown[i] *= factor
-        tile[dim] = tile[dim] * factor
         rest[i] /= factor
     return grown
+
+
+class _Growing:
+    """A tile's words while it grows, kept up to date instead of counted anew at every step."""
+
+    def __init__(self, extent: dict[str, Array], window: Window) -> None:
+        tile = Tile(extent, window)
+        self.words = dict(tile.words)
+        self._spans = list(tile.spans)
+        self._channels = tile.channels
+        self._steps = {dim: tile.step(dim) for dim in extent if dim in AXES}
+
+    def growth(self, dim: str) -> Array:
+        """Input words that one more iteration over a sliding dim adds, for the window's whole step."""
+        words: Array = self._channels * self._spans[1 - AXES[dim][2]] * self._steps[dim]
+        return words
+
+    def grow(self, dim: str, factor: Array) -> None:
+        """Makes the tile ``factor`` times as long over ``dim``."""
+        for operand in OPERANDS:
+            if dim in RELEVANT[operand] and not (operand == "inputs" and dim in AXES):
+                self.words[operand] = self.words[operand] * factor
+        if dim in AXES:
+            axis = AXES[dim][2]
+            self._spans[axis] = self._spans[axis] + (factor - 1) * self._steps[dim]
+            self._steps[dim] = self._steps[dim] * factor
+            self.words["inputs"] = self._channels * self._spans[0] * self._spans[1]
+        elif dim in RELEVANT["inputs"]:
+            self._channels = self._channels * factor
 
 
 def _tile(batch: Batch, factors: Array, level: int) -> dict[str, Array]:
@@ -203,11 +236,11 @@ def _tile(batch: Batch, factors: Array, level: int) -> dict[str, Array]:
     return {dim: factors[slots, DIMS.index(dim)].prod(axis=0) for dim in batch.layers.present}
 
 
-def _largest_factor(batch: Batch, tile: Tile, level: int, dim: str, share: float) -> Array:
-    """Largest factor over ``dim`` with which every memory of the level still fits; 1 if the dim moves none of them.
+def _largest_factor(batch: Batch, tile: _Growing, level: int, dim: str, share: float) -> Array | None:
+    """Largest factor over ``dim``, at least 1, with which every memory of the level still fits.
 
-    The bits used are ``fixed + slope x factor``: an operand grows in proportion, not at all, or, along a sliding
-    axis, by its step.
+    None if the dim moves no operand that is held here. The bits used are ``fixed + slope x factor``: an operand
+    grows in proportion, not at all, or, along a sliding axis, by its step.
     """
     limit: Array | None = None
     machines = batch.machines
@@ -222,15 +255,14 @@ def _largest_factor(batch: Batch, tile: Tile, level: int, dim: str, share: float
             if dim not in RELEVANT[operand]:
                 fixed = fixed + used
             elif operand == "inputs" and dim in AXES:
-                other = tile.spans[1 - AXES[dim][2]]
-                growth = tile.channels * other * tile.step(dim) * machines.bits[operand]
+                growth = tile.growth(dim) * machines.bits[operand]
                 fixed, slope = fixed + used - growth, slope + growth
             else:
                 slope = slope + used
         room = np.maximum(machines.usable_bits[memory] * share - fixed, 0.0)
         most = np.floor(room / np.maximum(slope, 1e-9) + 1e-9)
         limit = most if limit is None else np.minimum(limit, most)
-    return np.ones(tile.extent[dim].shape) if limit is None else np.maximum(limit, 1.0)
+    return None if limit is None else np.maximum(limit, 1.0)
 
 
 @cache

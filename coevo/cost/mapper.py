@@ -122,23 +122,26 @@ def _finish(batch: Batch, factors: Array, goal: Goal) -> Found:
 
 
 def _orders(batch: Batch, outermost: int, *, representative: bool) -> list[list[int]]:
-    """Loop orders to try per level; one where order does not matter (innermost level, or not yet decided)."""
+    """Loop orders to try per level; one where order does not matter (innermost level, or not yet decided).
+
+    Orders that differ only in where a group without loops stands are the same. With ``representative``, one order
+    for each group that may be innermost will do.
+    """
     count = len(batch.structure.levels)
+    present = [group for group, dims in GROUPS.items() if set(dims) & set(batch.layers.present)]
     choices = []
     for level in range(count):
         if level < outermost or level == count - 1:
             choices.append([0])
             continue
-        still = batch.structure.dataflow.stationary if level == batch.structure.feed else None
-        allowed = [i for i, order in enumerate(ORDERS) if still is None or order[-1] == STILL[still]]
-        if representative:  # one order for each operand that may stay
-            allowed = [next(i for i in allowed if ORDERS[i][-1] == g) for g in GROUPS if _ends(allowed, g)]
-        choices.append(allowed)
+        still = STILL.get(batch.structure.dataflow.stationary or "") if level == batch.structure.feed else None
+        distinct: dict[tuple[str, ...], int] = {}
+        for i, order in enumerate(ORDERS):
+            if still is None or order[-1] == still:
+                kept = tuple(group for group in order if group in present)
+                distinct.setdefault(kept[-1:] if representative else kept, i)
+        choices.append(list(distinct.values()))
     return choices
-
-
-def _ends(orders: Sequence[int], group: str) -> bool:
-    return any(ORDERS[i][-1] == group for i in orders)
 
 
 def _score(

@@ -24,8 +24,8 @@ class HardwareScore:
     """What the cost model alone says of a design.
 
     Attributes:
-        metrics: Every metric that needs no accuracy, by column; without a valid mapping, only those that need no
-            cost.
+        metrics: Every metric that needs no accuracy, by column; without a valid mapping, or where the machine or the
+            network alone breaks a constraint, only those that need no cost.
         violation: 0 if feasible, else the sum of relative excesses and of the cost model's own violation.
         reason: What is broken; empty if feasible.
     """
@@ -184,9 +184,14 @@ class Evaluator:
         keys = [(design.network.key, design.accelerator.key) for design, _ in attempts]
         # Gathered beside the cache, which may forget part of a large batch.
         known = {key: self._scores[key] for key in keys if key in self._scores}
-        todo = {
-            key: design for key, (design, reason) in zip(keys, attempts, strict=True) if not reason and key not in known
-        }
+        todo: dict[tuple[str, str], Design] = {}
+        for key, (design, reason) in zip(keys, attempts, strict=True):
+            if not reason and key not in known:
+                early = self._judge_early(design)
+                if early.violation > 0:
+                    known[key] = self._scores[key] = early
+                else:
+                    todo[key] = design
         for (key, design), cost in zip(todo.items(), self._costs(todo.values()), strict=True):
             known[key] = self._scores[key] = self._judge(design, cost)
         return [
@@ -197,6 +202,12 @@ class Evaluator:
     def _costs(self, designs: Iterable[Design]) -> list[Cost]:
         pairs = [(self.joint.workload(design.network), design.accelerator) for design in designs]
         return self._cost.evaluate(pairs, self._jobs) if pairs else []
+
+    def _judge_early(self, design: Design) -> HardwareScore:
+        """What needs no mapping (area, MACs, parameters): a design that already breaks a constraint is not mapped."""
+        given = {"workload": self.joint.workload(design.network), "accelerator": design.accelerator}
+        metrics = _compute(self._hardware_metrics, given, design)
+        return HardwareScore(metrics, *total_excess(self.constraints, metrics))
 
     def _judge(self, design: Design, cost: Cost) -> HardwareScore:
         given: dict[str, Any] = {

@@ -98,7 +98,15 @@ def test_a_finished_run_is_not_run_again(coevo, run_folder):
 def test_list_names_everything_with_the_sizes_of_the_spaces(coevo):
     code, out, err = coevo("list")
     assert (code, err) == (0, "")
-    for text in ("eyeriss", "36,288 machines", "digits_mbconv", "186,624 networks", "row_stationary", "nsga2", "latency"):
+    for text in (
+        "eyeriss",
+        "36,288 machines",
+        "digits_mbconv",
+        "186,624 networks",
+        "row_stationary",
+        "nsga2",
+        "latency",
+    ):
         assert text in out
     assert coevo("list", "accelerators")[1].count("\n") == 4
 
@@ -120,7 +128,8 @@ def test_evaluate_scores_a_named_network_on_a_named_accelerator(coevo):
 
 
 def test_help_needs_neither_torch_nor_the_plotting_libraries():
-    code = "import sys, coevo.cli; print(sorted({'torch', 'matplotlib', 'plotly', 'pydantic', 'sklearn'} & set(sys.modules)))"
+    slow = {"torch", "matplotlib", "plotly", "pydantic", "sklearn"}
+    code = f"import sys, coevo.cli; print(sorted({slow!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

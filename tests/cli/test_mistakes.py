@@ -123,8 +123,14 @@ def test_a_mistake_in_an_accelerator_names_line_and_field(complaint, old, new, s
         (["evaluate"], ["give a design file"]),
         (["evaluate", "absent.yaml"], ["absent.yaml"]),
         (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--set", "x=1"], ["--set x"]),
-        (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--set", "pe_array.rows=5"], ["rows", "5"]),
-        (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--gene", "depth"], ["--gene", "'depth'"]),
+        (
+            ["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--set", "pe_array.rows=5"],
+            ["rows", "5"],
+        ),
+        (
+            ["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--gene", "depth"],
+            ["--gene", "'depth'"],
+        ),
         (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--input", "8x8"], ["--input", "8x8"]),
     ],
     ids=" ".join,

@@ -19,7 +19,7 @@ OPERAND = {"Weights": "weights", "Inputs": "inputs", "Outputs": "outputs"}
 def test_a_pointwise_convolution_moves_what_pencil_and_paper_say():
     # 1x1, m = 4, c = 8, p = 16; DRAM loops m (outer) and p; the buffer holds the c = 8 reduction of one pixel.
     nest = [array_loop("c", 8, 1), array_loop("p", 16, 0), array_loop("m", 4, 0)]
-    homes = {operand: (0, 1) for operand in ("weights", "inputs", "outputs")}
+    homes = dict.fromkeys(("weights", "inputs", "outputs"), (0, 1))
     moved = traffic(nest, homes, 2, ONES)
     assert moved[0, "weights"].reads == 8 * 4  # a filter stays while the pixels pass
     assert moved[0, "inputs"].reads == 8 * 16 * 4  # all pixels again for every filter
@@ -31,7 +31,7 @@ def test_a_pointwise_convolution_moves_what_pencil_and_paper_say():
 
 def test_partial_sums_return_when_the_reduction_is_outermost():
     nest = [array_loop("p", 16, 0), array_loop("c", 8, 0)]
-    homes = {operand: (0, 1) for operand in ("weights", "inputs", "outputs")}
+    homes = dict.fromkeys(("weights", "inputs", "outputs"), (0, 1))
     moved = traffic(nest, homes, 2, ONES)
     assert moved[0, "outputs"].updates == 16 * 8
     assert moved[0, "outputs"].reads == 16 * 7

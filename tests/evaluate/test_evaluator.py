@@ -211,3 +211,11 @@ def test_inspect_tells_all_about_one_design(build, trained):
     assert found.evaluation.metrics["error_pct"] == 100 * found.accuracy.error
     assert found.cost.energy_pj * 1e-9 == pytest.approx(found.evaluation.metrics["energy_mj"])
     assert found.workload.layers
+
+
+def test_a_machine_that_is_too_large_by_itself_is_never_mapped(build):
+    CostModel.scored.clear()
+    evaluator = build(constraints=[Constraint("area_mm2", max=0.0)])
+    scores = evaluator.score(everything(evaluator))
+    assert all(score.violation > 0 and "area_mm2" in score.reason for score in scores)
+    assert CostModel.scored == []
