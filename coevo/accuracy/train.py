@@ -19,7 +19,7 @@ _CUDA_DETERMINISM = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
 
 class TrainedAccuracy:
-    """Socket `AccuracyModel`: validation error after proxy training; test error beside it, for reports alone.
+    """Validation error after proxy training; test error beside it, for reports alone (socket `AccuracyModel`).
 
     The random numbers of a training come from the run's seed and `Network.key`, so that its figures do not
     depend on what else is trained, in which order or by how many processes. Processes start with the first call

@@ -65,7 +65,7 @@ class Mapped:
 
 
 class AnalyticalCost:
-    """Socket `coevo.protocols.CostModel`; see the module's text."""
+    """Latency, energy and area by loop-nest analysis, every layer under the best mapping found (socket `CostModel`)."""
 
     Settings: ClassVar[type[BaseModel]] = AnalyticalSettings
 

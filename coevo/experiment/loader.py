@@ -264,7 +264,7 @@ class Loader:
             "accelerators": ", ".join(template.name for template in self.templates),
             "scored for": f"{target.channels} x {target.resolution} x {target.resolution}, {target.classes} classes",
             "cost model": str(self.cost),
-            "accuracy": str(self.accuracy) if self.trains else "none",
+            "accuracy": self.accuracy.name if self.trains and self.accuracy is not None else "none",
             "versions": ", ".join(f"{name} {v}" for name, v in {**versions(), "Python": python_version()}.items()),
         }
         if self.trains and self.accuracy is not None and "data" in self.accuracy.data:

@@ -65,7 +65,7 @@ class CellSettings(BaseModel):
 
 
 class Cell:
-    """The family; see the module's text.
+    """The cell of NAS-Bench-201: six edges of five operations each, in its macro skeleton.
 
     Args:
         settings: The skeleton's size.

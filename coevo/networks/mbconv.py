@@ -128,7 +128,7 @@ _BLOCK_FIELDS = ("kernel", "expansion", "operator")
 
 
 class MBConv:
-    """The family; see the module's text.
+    """Stages of inverted residual blocks (MobileNetV2, fused as in EfficientNetV2), chosen per stage or per block.
 
     Args:
         settings: The space.

@@ -16,7 +16,7 @@ from coevo.report.points import Points
 from coevo.report.tables import designs_csv, front_csv
 
 
-def write_report(results: Results, folder: Path) -> Path:
+def write_report(results: Results, folder: Path | str) -> Path:
     """Writes ``front.csv``, ``designs.csv``, ``front/<id>.yaml``, the static figures and ``report.html``.
 
     Each file appears whole or not at all; designs of an older front are removed. Equal runs give equal tables.
@@ -31,6 +31,7 @@ def write_report(results: Results, folder: Path) -> Path:
     Raises:
         RunError: A design's id cannot be a file name (the run folder was tampered with).
     """
+    folder = Path(folder)
     for evaluation in results.evaluations:
         if not re.fullmatch(r"[0-9A-Za-z_-]{1,64}", evaluation.id):
             raise RunError(f"{evaluation.id!r} is no design id: the run folder is corrupt")
