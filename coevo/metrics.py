@@ -76,9 +76,9 @@ def energy(cost: Cost) -> float:
 
 
 @metric("mm2", title="Area")
-def area(cost: Cost) -> float:
+def area(accelerator: Accelerator) -> float:
     """Area of the chip."""
-    return cost.area_mm2
+    return accelerator.area_mm2
 
 
 @metric("mJ·ms", title="Energy-delay product")

@@ -60,7 +60,7 @@ def test_run_leaves_tables_figures_designs_and_report(run_folder):
     assert {f"{row['id']}.yaml" for row in rows} == {path.name for path in (run_folder / "front").iterdir()}
     assert {"latency_ms", "energy_mj", "area_mm2", "template"} <= set(rows[0])
     assert all(float(row["area_mm2"]) <= 16 for row in rows)
-    for name in ("designs.csv", "report.html", "pareto_latency_energy.png", "pareto_latency_energy.svg"):
+    for name in ("designs.csv", "report.html", "pareto_energy_latency.png", "pareto_energy_latency.svg"):
         assert (run_folder / name).stat().st_size > 500
 
 

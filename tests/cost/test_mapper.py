@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from small_machines import ALL, memory, random_layer, three_levels
 
-from coevo.accelerator.machine import DATAFLOWS, Dataflow
+from coevo.accelerator.machine import DATAFLOWS
 from coevo.cost import evaluate_mapping
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
-from coevo.cost.candidates import best, largest_divisor
+from coevo.cost.candidates import GROUPS, STILL, best, largest_divisor
 from coevo.mapping import LevelMapping, Mapping
 from coevo.workload import DIMS, Layer, Workload
 
@@ -144,7 +144,14 @@ def _splits(bound, slots):
                 yield (d, *rest)
 
 
-def _exhaustive(layer, machine, flow: Dataflow):
+def _keeps_still(inner, flow):
+    """Whether the loops that leave the dataflow's operand in place are the innermost, as the dataflow demands."""
+    still = GROUPS[STILL[flow.stationary]] if flow.stationary else ()
+    at_rest = [dim in still for dim, _ in inner]
+    return at_rest == sorted(at_rest)
+
+
+def _exhaustive(layer, machine, flow):
     """Lowest energy x delay over every perfect factorisation and every order of dims at DRAM and buffer."""
     dims = [dim for dim, bound in zip(DIMS, layer.bounds, strict=True) if bound > 1]
     lowest = math.inf
@@ -157,6 +164,8 @@ def _exhaustive(layer, machine, flow: Dataflow):
             continue
         for outer in itertools.permutations([(dim, f[0]) for dim, f in factors.items() if f[0] > 1]):
             for inner in itertools.permutations([(dim, f[1]) for dim, f in factors.items() if f[1] > 1]):
+                if not _keeps_still(inner, flow):
+                    continue
                 levels = [LevelMapping(name) for name in names]
                 levels[0] = LevelMapping(names[0], outer)
                 levels[1] = LevelMapping(names[1], inner, x, y)
@@ -168,22 +177,44 @@ def _exhaustive(layer, machine, flow: Dataflow):
     return lowest
 
 
+def _gap(layer, machine):
+    """Energy x delay of what the mapper finds over the exhaustive optimum; below 1 where surplus lanes pay."""
+    found = cost_of(layer, machine)
+    return found.latency_cycles * found.energy_pj / _exhaustive(layer, machine, machine.dataflow)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         Layer("pointwise", "conv", m=4, c=4, p=4),
         Layer("window", "conv", m=4, p=4, r=3),
         Layer("linear", "linear", m=8, c=8),
-        Layer("depthwise", "conv", g=4, p=4, r=3),
     ],
     ids=lambda layer: layer.name,
 )
-def test_small_mapspaces_enumerated_in_full_hold_nothing_much_better(layer):
-    """The search is a beam, not a proof: on these it stays within 5 % of the best of all perfect mappings."""
-    flow = DATAFLOWS["free"]
-    machine = three_levels(buffer_words=20, rows=2, columns=2, flow=flow)
-    found = cost_of(layer, machine)
-    assert found.latency_cycles * found.energy_pj <= 1.05 * _exhaustive(layer, machine, flow)
+def test_small_mapspaces_enumerated_in_full_hold_nothing_better(layer):
+    assert _gap(layer, three_levels(buffer_words=20, rows=2, columns=2, flow="free")) <= 1 + 1e-9
+
+
+@pytest.mark.slow
+def test_on_24_random_small_mapspaces_the_beam_stays_within_3_percent_of_the_optimum():
+    """All perfect factors and all loop orders that the dataflow allows are enumerated; `-s` prints the gap."""
+    rng = np.random.default_rng(0)
+    gaps = []
+    for _ in range(24):
+        small, large = (lambda: int(rng.choice([2, 4, 6])), lambda: int(rng.choice([8, 12, 16])))
+        layer = [
+            Layer("pointwise", "conv", m=small(), c=small(), p=small()),
+            Layer("window", "conv", m=2, p=int(rng.choice([4, 6])), r=3, stride=(int(rng.choice([1, 2])), 1)),
+            Layer("linear", "linear", m=large(), c=large()),
+            Layer("depthwise", "conv", g=small(), p=int(rng.choice([4, 6])), r=3),
+        ][int(rng.integers(4))]
+        flow = str(rng.choice(["free", "weight_stationary", "output_stationary", "row_stationary"]))
+        gaps.append(_gap(layer, three_levels(int(rng.choice([8, 12, 20, 40])), rows=2, columns=2, flow=flow)))
+    print(
+        f"no worse than the exhaustive optimum in {sum(gap <= 1 + 1e-9 for gap in gaps)} of 24, worst {max(gaps):.3f}"
+    )
+    assert max(gaps) <= 1.03
 
 
 def test_given_mappings_are_checked_against_layer_and_machine():
