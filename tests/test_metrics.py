@@ -12,7 +12,7 @@ from coevo.workload import Layer, Workload
 
 GIVEN = {
     "cost": Cost(("dram",), latency_cycles=4e5, energy_pj=3e9, area_mm2=5.0, peak_memory_bytes=2048.0),
-    "accelerator": SimpleNamespace(clock_mhz=200.0),
+    "accelerator": SimpleNamespace(clock_mhz=200.0, area_mm2=5.0),
     "accuracy": Accuracy(error=0.125),
     "workload": Workload("one", (Layer("conv", "conv", m=4, c=3, p=10, q=10, r=3, s=3, affine=8),)),
 }
