@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -132,7 +133,7 @@ def read_yaml(path: Path, shown: str | None = None) -> Document:
 def parse_yaml(text: str, file: str) -> Document:
     """As `read_yaml`, from text."""
     try:
-        _refuse_depth_and_aliases(text, file)
+        _refuse_depth_aliases_and_tags(text, file)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
@@ -146,12 +147,14 @@ def parse_yaml(text: str, file: str) -> Document:
     return Document(file, data, lines)
 
 
-def _refuse_depth_and_aliases(text: str, file: str) -> None:
+def _refuse_depth_aliases_and_tags(text: str, file: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             raise SpecError("aliases (*name) are not supported; write the value out", file=file, line=line)
+        if (tag := getattr(event, "tag", None)) is not None:
+            raise SpecError(f"the tag {tag!r} is not supported; remove it", file=file, line=line)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise SpecError(f"nested deeper than {MAX_DEPTH} levels", file=file, line=line)
@@ -164,10 +167,6 @@ def _plain(node: yaml.Node, path: FieldPath, lines: dict[FieldPath, int], file: 
         return _plain_mapping(node, path, lines, file)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*path, i), lines, file) for i, item in enumerate(node.value)]
-    if node.tag not in (
-        "tag:yaml.org,2002:" + t for t in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
-    ):
-        raise SpecError(f"the tag {node.tag!r} is not supported", file=file, line=line)
     plain = isinstance(node, yaml.ScalarNode) and node.style is None
     return scalar(str(node.value)) if plain else node.value
 
@@ -192,8 +191,8 @@ def scalar(text: str) -> object:
     """Returns the value of an unquoted scalar by YAML 1.2's core schema: null, bool, int, float or str."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text) and len(text) < 20:  # longer ones are no quantity of ours; as text they are refused
-        return int(text)
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 20 else text  # longer ones are no quantity of ours; as text they are refused
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
@@ -273,12 +272,15 @@ def find_data(kind: str, name: str, near_file: str = "") -> Path:
 
 def list_plugins(kind: str) -> list[str]:
     """Names of coevo's own plug-ins of a kind and of installed entry points."""
-    own = [
+    return sorted({*_own_plugins(kind), *entry_points(group=f"coevo.{kind}").names})
+
+
+def _own_plugins(kind: str) -> list[str]:
+    return [
         path.stem
         for path in (_PACKAGE / kind).glob("*.py")
         if re.search(r"^plugin\b", path.read_text(encoding="utf-8"), re.MULTILINE)
     ]
-    return sorted({*own, *(point.name for point in entry_points(group=f"coevo.{kind}"))})
 
 
 def find_plugin(kind: str, name: str, near_file: str = "") -> Any:
@@ -290,15 +292,18 @@ def find_plugin(kind: str, name: str, near_file: str = "") -> Any:
         near_file: The file that names it; a relative path is tried from its folder first.
 
     Raises:
-        SpecError: There is none, or the user's file fails on import.
+        SpecError: There is none, or the user's file or package fails on import.
     """
     if ".py:" in name:
         return _from_file(kind, name, near_file)
-    if re.fullmatch(r"[a-z][a-z0-9_]*", name) and name in list_plugins(kind):
-        if (_PACKAGE / kind / f"{name}.py").is_file():
-            return importlib.import_module(f"coevo.{kind}.{name}").plugin
-        (point,) = (p for p in entry_points(group=f"coevo.{kind}") if p.name == name)
-        return point.load()
+    if name in _own_plugins(kind):
+        return importlib.import_module(f"coevo.{kind}.{name}").plugin
+    for point in entry_points(group=f"coevo.{kind}", name=name):
+        try:
+            return point.load()
+        except Exception as error:
+            problem = f"{kind} plug-in {name!r} ({point.value}) fails on import: {type(error).__name__}: {error}"
+            raise SpecError(problem) from error
     raise SpecError(f"no {kind} plug-in named {name!r} {near(name, list_plugins(kind))}")
 
 
@@ -319,8 +324,13 @@ def _import_path(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise SpecError("is not a Python file", file=str(path))
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pydantic look their module up while it runs. It does not stay: what no other process can
+    # import, joblib and the training workers then pickle by value.
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise SpecError(f"fails on import: {type(error).__name__}: {error}", file=str(path)) from error
+    finally:
+        sys.modules.pop(spec.name, None)
     return module

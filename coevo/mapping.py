@@ -90,7 +90,7 @@ def _loops(entries: object) -> tuple[Loop, ...]:
     loops = []
     for entry in entries:
         dim, _, bound = str(entry).partition("=")
-        if dim not in DIMS or not bound.isdigit() or int(bound) < 1:
+        if dim not in DIMS or not bound.isdecimal() or int(bound) < 1:
             raise ValueError(f"a loop reads dim=bound with dim one of {' '.join(DIMS)} and bound >= 1, not {entry!r}")
         loops.append((dim, int(bound)))
     return tuple(loops)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+NETWORK = "net."
+"""What the names of network genes begin with; all others are the accelerator's."""
+
 
 class Problem(Protocol):
     """What an optimiser may know: the space, and what hardware says. Never the accuracy."""

@@ -2,10 +2,9 @@
 
 from coevo.evaluate.constraints import Constraint
 from coevo.evaluate.evaluator import Evaluator, HardwareScore, computed_metrics, needs_accuracy
-from coevo.evaluate.joint import NETWORK, TEMPLATE, JointSpace
+from coevo.evaluate.joint import TEMPLATE, JointSpace
 
 __all__ = [
-    "NETWORK",
     "TEMPLATE",
     "Constraint",
     "Evaluator",

@@ -12,12 +12,9 @@ from coevo.accelerator.template import Template
 from coevo.design import Design, Network
 from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
-from coevo.protocols import NetworkFamily, Task
+from coevo.protocols import NETWORK, NetworkFamily, Task
 from coevo.space import Gene, Genomes, Space, join
 from coevo.workload import Workload
-
-NETWORK = "net."
-"""What the names of network genes begin with."""
 
 TEMPLATE = "template"
 """Name of the gene that chooses among several templates."""

@@ -16,12 +16,12 @@ from pydantic import BaseModel, create_model
 from coevo.accelerator.template import Template, load_template
 from coevo.design import digest
 from coevo.errors import SpecError, near
-from coevo.evaluate import NETWORK, Constraint, JointSpace, computed_metrics, needs_accuracy
+from coevo.evaluate import Constraint, JointSpace, computed_metrics, needs_accuracy
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.library import Document, FieldPath, find_plugin, read_yaml
 from coevo.metrics import find_metric
 from coevo.networks import SpaceFile, load_space
-from coevo.protocols import AccuracyModel, Metric, Optimizer, Problem, Task
+from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
 from coevo.study.log import versions
 from coevo.study.sources import fingerprint, joint_space, plugin_file

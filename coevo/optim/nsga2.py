@@ -6,6 +6,8 @@ differs, and why:
 
 - No design is proposed twice: evaluations are dear.
 - Hardware is known, exact and cheap, so designs that it rules out are redrawn before anyone trains a network.
+- A network that is to be trained meets several accelerators first, and is proposed with those of them that no
+  other beats by what the hardware alone decides: its training serves them all.
 - Variation knows the genes: sizes step to a neighbouring choice, genes that a change switches on get a value of
   the other parent or a random one, and whole blocks (all network genes, all accelerator genes) may be swapped.
 - The first designs are spread over the space (Latin hypercube).
@@ -30,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coevo import pareto
 from coevo.optim.unseen import Seen, check_told, first_of_equal
-from coevo.protocols import Array, Problem
+from coevo.protocols import NETWORK, Array, Problem
 from coevo.space import Genomes, Space
 
 REDRAWS = 10
@@ -52,6 +54,9 @@ class NSGA2Settings(BaseModel):
         mutations: Expected number of active genes that mutate per child.
         step: Probability that a mutating ordered gene moves to a neighbouring choice instead of any other.
         hardware_screen: Whether designs that violate the hardware's constraints are redrawn before they are asked.
+        trials: Accelerators that a proposed network meets, its own among them, where an objective needs a training
+            and others do not; 1 for its own alone.
+        pairings: The most of them that it is proposed with.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +68,8 @@ class NSGA2Settings(BaseModel):
     mutations: float = Field(default=1.0, gt=0)
     step: float = Field(default=0.5, ge=0, le=1)
     hardware_screen: bool = True
+    trials: int = Field(default=32, ge=1)
+    pairings: int = Field(default=3, ge=1)
 
 
 class NSGA2:
@@ -88,6 +95,7 @@ class NSGA2:
         self._genomes: Genomes = np.empty((0, len(problem.space.genes)), dtype=np.int64)
         self._values: Array = np.empty((0, len(problem.objectives)))
         self._violation: Array = np.empty(0)
+        self._is_network = np.array([gene.name.startswith(NETWORK) for gene in problem.space.genes])
         self.toolbox = base.Toolbox()
         self.toolbox.register("choose", choose, rng=rng)
         self.toolbox.register(
@@ -107,8 +115,8 @@ class NSGA2:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
         lacking = self._settings.population - len(self._genomes)
         if lacking > 0:
-            return self._propose(lacking, lambda count: spread(self._problem.space, count, self._rng))
-        return self._propose(self._settings.offspring or self._settings.population, self._children)
+            return self._paired(self._propose(lacking, lambda count: spread(self._problem.space, count, self._rng)))
+        return self._paired(self._propose(self._settings.offspring or self._settings.population, self._children))
 
     def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
         """Lets the best of the population and these designs survive, asked for or not.
@@ -148,6 +156,54 @@ class NSGA2:
         chosen = found[np.argsort(violation, kind="stable")[:count]]
         self._seen.add(chosen)
         return np.concatenate([chosen, self._seen.draw(self._rng, count - len(chosen))])
+
+    def _paired(self, genomes: Genomes) -> Genomes:
+        """Puts every proposed network on the best of several accelerators.
+
+        Args:
+            genomes: Proposals ``(batch, gene)``.
+
+        Returns:
+            ``(at most batch x pairings, gene)``, network by network: those of its trials that are feasible and not
+            dominated in the objectives that hardware decides, the ends first, then the most apart. The proposals
+            themselves where hardware decides all objectives or none.
+        """
+        joint = self._is_network.any() and not self._is_network.all()
+        if self._settings.trials == 1 or not joint or not len(genomes):
+            return genomes
+        known = ~np.isnan(self._problem.hardware(genomes)[0]).any(axis=0)
+        if known.all() or not known.any():
+            return genomes
+        trials = self._trials(genomes)
+        values, violation = self._problem.hardware(trials.reshape(-1, genomes.shape[1]))
+        values, violation = values[:, known].reshape(*trials.shape[:2], -1), violation.reshape(trials.shape[:2])
+        proposals = [genomes[:0]]
+        for i, genome in enumerate(genomes):
+            rank = pareto.ranks(values[i], violation[i])
+            best = [j for j in select(values[i], violation[i], len(rank)) if rank[j] == 0 and violation[i, j] == 0]
+            chosen = trials[i, best][first_of_equal(trials[i, best])]
+            met = np.array([self._seen.has(row) and bool((row != genome).any()) for row in chosen], dtype=np.bool_)
+            new = chosen[~met][: self._settings.pairings]
+            proposals.append(new if len(new) else genome[None, :])
+            self._seen.add(proposals[-1])
+        together = np.concatenate(proposals)
+        return together[first_of_equal(together)]
+
+    def _trials(self, genomes: Genomes) -> Genomes:
+        """Returns accelerators for each network ``(batch, trial, gene)``: its own, the population's, and random ones.
+
+        Every other one is a mutated accelerator of the population, if there is one yet.
+        """
+        space, (batch, count) = self._problem.space, (len(genomes), self._settings.trials)
+        donors = space.sample(self._rng, batch * count)
+        if len(self._genomes):
+            parents = self._genomes[self._rng.integers(0, len(self._genomes), size=len(donors) // 2)]
+            donors[::2][: len(parents)] = self.toolbox.mutate(complete(parents, parents, space, self._rng))
+        networks = np.repeat(genomes, count, axis=0)
+        trials = np.where(self._is_network, networks, donors)
+        trials[::count] = genomes
+        canonical: Genomes = space.canonical(trials).reshape(batch, count, -1)
+        return canonical
 
     def _screen(self, genomes: Genomes) -> Array:
         """Violation of the constraints that hardware decides ``(batch,)``; all 0 if the screen is off."""

@@ -48,6 +48,10 @@ class Seen:
         """Notes canonical genomes ``(batch, gene)``."""
         self._keys.update(_keys(genomes))
 
+    def has(self, genome: Genomes) -> bool:
+        """Whether a canonical genome ``(gene,)`` was met before."""
+        return genome.tobytes() in self._keys
+
     def fresh(self, genomes: Genomes) -> Genomes:
         """Returns the rows not met before, the first of equal ones, in their order; does not note them."""
         keys = _keys(genomes)

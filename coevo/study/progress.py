@@ -9,8 +9,7 @@ import numpy as np
 
 from coevo import pareto
 from coevo.design import Evaluation, Quantity
-from coevo.evaluate import NETWORK
-from coevo.protocols import Array
+from coevo.protocols import NETWORK, Array
 
 REFERENCE = 1.1
 """The hypervolume's reference point, in each normalised objective."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,8 @@ def test_finds_the_known_front_of_a_large_space():
 
 def test_the_hardware_screen_proposes_only_what_can_be_built_where_that_is_easy():
     screened, plain = AnalyticProblem(max_area=300.0), AnalyticProblem(max_area=300.0)
-    assert (search(NSGA2, screened, budget=90, seed=1)[2] == 0).all()
-    assert (search(NSGA2, plain, budget=90, seed=1, hardware_screen=False)[2] > 0).mean() > 0.2
+    assert (search(NSGA2, screened, budget=90, seed=1, trials=1)[2] == 0).all()
+    assert (search(NSGA2, plain, budget=90, seed=1, trials=1, hardware_screen=False)[2] > 0).mean() > 0.2
     assert plain.scored == 0
     assert screened.scored < 90 * nsga2.REDRAWS
 
@@ -94,7 +95,7 @@ def test_told_designs_that_were_never_asked_for_become_parents():
 
 def test_the_best_of_parents_and_offspring_survive():
     problem = AnalyticProblem()
-    optimizer = NSGA2(problem, NSGA2Settings(population=12), generator())
+    optimizer = NSGA2(problem, NSGA2Settings(population=12, trials=1), generator())
     known_genomes, known_values, known_violation = [], [], []
     for _ in range(6):
         genomes = optimizer.ask()
@@ -113,7 +114,7 @@ def test_the_best_of_parents_and_offspring_survive():
 
 def test_of_a_design_told_twice_the_first_figures_count():
     problem = AnalyticProblem()
-    optimizer = NSGA2(problem, NSGA2Settings(population=4), generator())
+    optimizer = NSGA2(problem, NSGA2Settings(population=4, trials=1), generator())
     genomes = optimizer.ask()
     optimizer.tell(genomes, np.ones((4, 3)), np.zeros(4))
     optimizer.tell(genomes, np.zeros((4, 3)), np.zeros(4))
@@ -122,13 +123,65 @@ def test_of_a_design_told_twice_the_first_figures_count():
 
 def test_offspring_sets_the_size_of_later_asks():
     problem = AnalyticProblem()
-    optimizer = NSGA2(problem, NSGA2Settings(population=10, offspring=3), generator())
+    optimizer = NSGA2(problem, NSGA2Settings(population=10, offspring=3, trials=1), generator())
     genomes = optimizer.ask()
     assert len(genomes) == 10
     optimizer.tell(genomes[:6], *problem.evaluate(genomes[:6]))
     assert len(optimizer.ask()) == 4  # spreads on until ten are known
     optimizer.tell(genomes[6:], *problem.evaluate(genomes[6:]))
     assert len(optimizer.ask()) == 3
+
+
+def networks_of(problem, genomes):
+    is_network = np.array([gene.name.startswith("net.") for gene in problem.space.genes])
+    return [tuple(row) for row in genomes[:, is_network]]
+
+
+def test_a_network_is_proposed_with_accelerators_that_do_not_beat_each_other():
+    problem = AnalyticProblem()
+    optimizer = NSGA2(problem, NSGA2Settings(population=8, trials=24, pairings=3), generator())
+    for _ in range(3):
+        genomes = optimizer.ask()
+        values, violation = problem.evaluate(genomes)
+        assert (violation == 0).all()
+        by_network = {}
+        for network, figures in zip(networks_of(problem, genomes), values, strict=True):
+            by_network.setdefault(network, []).append(figures[1:])
+        assert len(by_network) <= 8 < len(genomes)
+        for figures in by_network.values():
+            assert len(figures) <= 3
+            assert pareto.nondominated(np.array(figures), np.zeros(len(figures))).all()
+        optimizer.tell(genomes, values, violation)
+
+
+def test_where_hardware_decides_everything_nothing_is_tried_beforehand():
+    """Otherwise each proposal would stand for many evaluations, and no comparison at equal budget were fair."""
+
+    class Known(AnalyticProblem):
+        def hardware(self, genomes):
+            return self.evaluate(genomes)
+
+    with_trials = NSGA2(Known(), NSGA2Settings(population=8), generator()).ask()
+    without = NSGA2(Known(), NSGA2Settings(population=8, trials=1), generator()).ask()
+    np.testing.assert_array_equal(with_trials, without)
+
+
+def test_trials_find_more_with_the_same_number_of_trained_networks():
+    volumes = {1: [], 32: []}
+    for trials, seed in itertools.product(volumes, range(5)):
+        problem = AnalyticProblem()
+        optimizer = NSGA2(problem, NSGA2Settings(population=20, trials=trials), generator(seed))
+        trained, found = set(), []
+        while len(trained) < 80:
+            genomes = optimizer.ask()
+            values, violation = problem.evaluate(genomes)
+            optimizer.tell(genomes, values, violation)
+            for network, figures, broken in zip(networks_of(problem, genomes), values, violation, strict=True):
+                if network in trained or len(trained) < 80:
+                    trained.add(network)
+                    found += [figures] if broken == 0 else []
+        volumes[trials].append(pareto.hypervolume(np.array(found), np.array([100.0, 3.0, 5.0])))
+    assert all(many > one for one, many in zip(volumes[1], volumes[32], strict=True)), volumes
 
 
 def test_an_operator_may_be_registered_anew():
