@@ -53,7 +53,7 @@ def test_an_alias_bomb_of_400_bytes_is_refused_at_once():
     lines = ["a: &a [lol,lol,lol,lol,lol,lol,lol,lol,lol]"]
     lines += [f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefg", "bcdefgh", strict=True)]
     bomb = "\n".join(lines)
-    assert 300 < len(bomb) < 400
+    assert len(bomb) <= 400  # and nine to the eighth words, written out
     started = time.perf_counter()
     assert "spec.yaml:2: aliases" in refused(bomb)
     assert time.perf_counter() - started < 1
@@ -213,9 +213,9 @@ def test_every_float_that_python_writes_is_read_back(value):
     assert scalar(repr(value)) == value
 
 
-@given(st.integers(-(2**62), 2**62))
+@given(st.integers(-(10**18), 10**18))
 @settings(deadline=None)
-def test_every_integer_of_64_bits_is_read_back(value):
+def test_every_integer_up_to_a_quintillion_is_read_back(value):
     assert scalar(str(value)) == value and isinstance(scalar(str(value)), int)
 
 
@@ -435,7 +435,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Mine:
-    settings: Settings = Settings()
+    settings: Settings | None = None
 """
 
 
@@ -461,7 +461,8 @@ def test_a_users_file_is_found_beside_the_file_that_names_it_then_here(tmp_path,
 
 
 def test_a_users_file_may_define_dataclasses_and_models_with_postponed_annotations(users):
-    assert users(USERS, "mine.py:Mine")().settings.mode == "slow"
+    assert users(USERS, "mine.py:Mine")().settings is None
+    assert users(USERS, "mine.py:Settings")().mode == "slow"
 
 
 def test_a_users_module_is_not_left_importable_so_that_workers_get_it_by_value(users):

@@ -1,0 +1,66 @@
+"""Words, multiply-accumulates and parameters of every kind of layer, counted by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from coevo.workload import DIMS, Layer, Workload
+
+DENSE = Layer("dense", "conv", m=16, c=3, p=8, q=6, r=3, s=5, affine=32)
+LAYERS = {
+    # name: (layer, macs, (weights, inputs, outputs), parameters)
+    "dense": (DENSE, 16 * 3 * 48 * 15, (16 * 3 * 15, 3 * 10 * 10, 16 * 48), 720 + 32),
+    "batch": (replace(DENSE, n=2), 2 * 34_560, (720, 2 * 300, 2 * 768), 752),
+    "depthwise": (Layer("l", "conv", g=8, p=4, q=4, r=3, s=3), 8 * 16 * 9, (72, 8 * 36, 8 * 16), 72),
+    "grouped": (Layer("l", "conv", g=2, m=4, c=3, p=5, q=5), 2 * 12 * 25, (24, 2 * 3 * 25, 2 * 4 * 25), 24),
+    # rows 0, 2, 4, 6 of a 3-tap window reach row 8; columns 0, 3 reach column 5
+    "strided": (Layer("l", "conv", p=4, q=2, r=3, s=3, stride=(2, 3)), 8 * 9, (9, 9 * 6, 8), 9),
+    # taps 0, 2, 4 on rows 0..3 reach row 7; taps 0, 3, 6 on columns 0, 1 reach column 7
+    "dilated": (Layer("l", "conv", p=4, q=2, r=3, s=3, dilation=(2, 3)), 8 * 9, (9, 8 * 8, 8), 9),
+    "linear": (Layer("l", "linear", m=10, c=64, affine=10), 640, (640, 64, 10), 650),
+    "pool": (Layer("l", "pool", g=8, p=3, q=3, r=2, s=2, stride=(2, 2)), 0, (0, 8 * 36, 8 * 9), 0),
+    "add": (Layer("l", "add", g=8, c=2, p=4, q=4), 0, (0, 2 * 8 * 16, 8 * 16), 0),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_words_macs_and_parameters_are_those_counted_by_hand(name):
+    layer, macs, words, parameters = LAYERS[name]
+    assert (layer.macs, layer.words, layer.parameters) == (macs, words, parameters)
+
+
+@pytest.mark.parametrize(("name", "operations"), [("dense", 34_560), ("pool", 8 * 9 * 4), ("add", 8 * 2 * 16)])
+def test_operations_count_what_data_movers_do_too(name, operations):
+    assert LAYERS[name][0].operations == operations
+
+
+def test_a_workload_sums_its_layers_repeats_included():
+    workload = Workload("w", (DENSE, LAYERS["linear"][0], DENSE, LAYERS["pool"][0]))
+    assert workload.macs == 2 * 34_560 + 640
+    assert workload.parameters == 2 * 752 + 650
+
+
+def test_bounds_stand_in_the_order_of_the_dims():
+    layer = Layer("l", "conv", n=1, g=2, m=3, c=4, p=5, q=6, r=7, s=8)
+    assert layer.bounds == tuple(getattr(layer, dim) for dim in DIMS) == (1, 2, 3, 4, 5, 6, 7, 8)
+
+
+@pytest.mark.parametrize("change", [{dim: 0} for dim in DIMS] + [{"m": -1}, {"stride": (1, 0)}, {"dilation": (0, 1)}])
+def test_bounds_strides_and_dilations_below_one_are_refused(change):
+    with pytest.raises(ValueError, match="layer dense: loop bounds, stride and dilation must be at least 1"):
+        replace(DENSE, **change)
+
+
+@pytest.mark.parametrize("change", [{"name": "other"}, {"affine": 5}, {"kind": "linear"}])
+def test_names_and_parameters_do_not_tell_shapes_apart(change):
+    assert replace(DENSE, **change).shape_key == DENSE.shape_key
+
+
+@pytest.mark.parametrize(
+    "change", [*({dim: 99} for dim in DIMS), {"stride": (2, 1)}, {"dilation": (1, 2)}, {"kind": "pool"},
+               {"bits": (8, 8, 8)}]
+)  # fmt: skip
+def test_whatever_a_cost_model_sees_tells_shapes_apart(change):
+    assert replace(DENSE, **change).shape_key != DENSE.shape_key
