@@ -191,8 +191,8 @@ def scalar(text: str) -> object:
     """Returns the value of an unquoted scalar by YAML 1.2's core schema: null, bool, int, float or str."""
     if text in _WORDS:
         return _WORDS[text]
-    if _INT.fullmatch(text):
-        return int(text) if len(text) < 20 else text  # longer ones are no quantity of ours; as text they are refused
+    if _INT.fullmatch(text) and len(text) <= 20:  # all of 64 bits; longer ones are floats, which int fields refuse
+        return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
 
 

@@ -44,9 +44,7 @@ def test_a_number_and_the_same_text_as_keys_are_duplicates():
 
 
 def test_an_alias_is_refused_with_its_line():
-    assert refused("a: &x [1, 2]\nb: *x\n") == (
-        "spec.yaml:2: aliases (*name) are not supported; write the value out"
-    )
+    assert refused("a: &x [1, 2]\nb: *x\n") == ("spec.yaml:2: aliases (*name) are not supported; write the value out")
 
 
 def test_an_alias_bomb_of_400_bytes_is_refused_at_once():
@@ -197,9 +195,13 @@ def test_nan_is_a_float():
     assert math.isnan(parse_yaml("a: .nan", "spec.yaml").data["a"])
 
 
-@pytest.mark.parametrize("digits", [20, 400, 5000])
-def test_an_integer_beyond_64_bits_stays_text_instead_of_turning_into_a_float(digits):
-    assert parse_yaml(f"a: {'9' * digits}", "spec.yaml").data["a"] == "9" * digits
+@pytest.mark.parametrize(("digits", "value"), [(21, 1e21), (400, math.inf), (5000, math.inf)])
+def test_a_longer_integer_is_a_float_that_a_field_for_integers_refuses_in_one_line(digits, value):
+    text = "9" * digits
+    assert parse_yaml(f"a: {text}", "spec.yaml").data["a"] == value
+    said = complaint(f"name: toy\nparts: [{{name: a, size_kib: {text}}}]")
+    assert said.startswith("toy.yaml:2: parts.a.size_kib: input should be ") and said.endswith(f", got {value}")
+    assert complaint(f"name: toy\ncount: {text}").startswith("toy.yaml:2: count: ")
 
 
 @pytest.mark.parametrize("text", ["'12'", '"12"', "|-\n  12", ">-\n  12"])
@@ -213,9 +215,9 @@ def test_every_float_that_python_writes_is_read_back(value):
     assert scalar(repr(value)) == value
 
 
-@given(st.integers(-(10**18), 10**18))
+@given(st.integers(-(2**63), 2**64 - 1))
 @settings(deadline=None)
-def test_every_integer_up_to_a_quintillion_is_read_back(value):
+def test_every_integer_of_64_bits_is_read_back(value):
     assert scalar(str(value)) == value and isinstance(scalar(str(value)), int)
 
 
@@ -265,6 +267,7 @@ class Spec(BaseModel):
     name: str
     parts: list[Part] = []
     either: Part | int = 0
+    count: int = 0
 
 
 def complaint(text: str) -> str:
@@ -283,7 +286,7 @@ def test_an_unknown_key_is_answered_with_the_near_one_and_those_known_there():
     assert complaint("name: toy\nparts:\n- name: a\n  size_kb: 3\n") == (
         "toy.yaml:4: parts.a.size_kb: unknown key (did you mean 'size_kib'? known: name, share, size_kib)"
     )
-    assert complaint("name: toy\nqqq: 3\n") == "toy.yaml:2: qqq: unknown key (known: either, name, parts)"
+    assert complaint("name: toy\nqqq: 3\n") == "toy.yaml:2: qqq: unknown key (known: count, either, name, parts)"
 
 
 def test_an_unknown_key_within_a_union_names_the_documents_path_alone():
@@ -299,7 +302,7 @@ def test_an_unknown_key_comes_before_the_missing_one_that_it_was_meant_to_be():
     assert complaint("nmae: toy\n").startswith("toy.yaml:1: nmae: unknown key (did you mean 'name'?")
 
 
-@pytest.mark.parametrize("value", ["12 KiB", "9" * 20, "1_000"])
+@pytest.mark.parametrize("value", ["12 KiB", "1_000"])
 def test_text_for_a_number_is_answered_with_the_units_place(value):
     assert complaint(f"name: toy\nparts: [{{name: a, size_kib: {value}}}]") == (
         f"toy.yaml:2: parts.a.size_kib: must be a plain number, got {value!r}; the unit stands in the field's name"
@@ -357,7 +360,7 @@ def test_a_path_is_looked_up_beside_the_file_that_names_it_then_here(folders):
 
 def test_a_path_is_not_looked_up_among_the_named_files(folders):
     placed(folders / "here" / "spaces" / "toy.yaml")
-    with pytest.raises(SpecError, match="no space named 'toy.yaml'"):
+    with pytest.raises(SpecError, match=r"no space named 'toy\.yaml'"):
         find_data("spaces", "toy.yaml")
 
 
@@ -376,7 +379,7 @@ def test_an_unknown_name_lists_the_near_one_and_all_names_of_every_folder(folder
 def installed(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
     """Pretends that other packages bring these entry points (name, value) of the optimisers."""
     found = EntryPoints(EntryPoint(name, value, "coevo.optim") for name, value in points)
-    monkeypatch.setattr(library, "entry_points", lambda **wanted: found.select(**wanted))
+    monkeypatch.setattr(library, "entry_points", found.select)
 
 
 def test_a_plain_name_is_a_module_of_coevo():

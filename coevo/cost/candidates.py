@@ -165,13 +165,16 @@ def growths(batch: Batch, factors: Array, level: int) -> Array:
     """
     rest = remaining(batch, factors)
     tile = _tile(batch, factors, level)
-    grown = [factors]
-    for dims in _growth_orders(batch):
-        for passes in ((1.0,), (0.25, 1.0)):
-            candidate = factors.copy()
-            candidate[level] = _grown(batch, tile, rest, level, [(dim, share) for share in passes for dim in dims])
-            grown.append(candidate)
-    return np.concatenate(grown, axis=-1)
+    ways = [
+        [(dim, share) for share in shares for dim in dims]
+        for dims in _growth_orders(batch)
+        for shares in ((1.0,), (0.25, 1.0))
+    ]
+    count = factors.shape[-1]
+    grown = np.tile(factors, len(ways) + 1)
+    for i, steps in enumerate(ways, start=1):
+        grown[level, ..., i * count : (i + 1) * count] = _grown(batch, tile, rest, level, steps)
+    return grown
 
 
 def _growth_orders(batch: Batch) -> Iterator[tuple[str, ...]]:
