@@ -15,7 +15,9 @@ import importlib
 import importlib.util
 import math
 import re
+import stat
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -39,6 +41,7 @@ MAX_DEPTH = 40
 FieldPath = tuple[str | int, ...]
 
 _PACKAGE = Path(__file__).resolve().parent
+_USER_MODULE = "coevo_user_"
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: Mapping[str, object] = {
@@ -119,8 +122,10 @@ def read_yaml(path: Path, shown: str | None = None) -> Document:
     """
     file = shown or str(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # it might never end
+            raise SpecError("is a pipe or device; a specification is a file", file=file)
+        if (size := status.st_size) > MAX_BYTES:
             raise SpecError(f"{size} bytes; a specification has at most {MAX_BYTES}", file=file)
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -320,7 +325,7 @@ def _from_file(kind: str, name: str, near_file: str) -> Any:
 
 
 def _import_path(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"coevo_user_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{_USER_MODULE}{path.stem}", path)
     if spec is None or spec.loader is None:
         raise SpecError("is not a Python file", file=str(path))
     module = importlib.util.module_from_spec(spec)
@@ -329,8 +334,17 @@ def _import_path(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(f"fails on import: {type(error).__name__}: {error}", file=str(path)) from error
     finally:
         sys.modules.pop(spec.name, None)
     return module
+
+
+def plugin_line(error: BaseException) -> tuple[str, int] | None:
+    """Returns the file and line of a user's plug-in that an error came through, the innermost; None if through none."""
+    place = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).startswith(_USER_MODULE):
+            place = frame.f_code.co_filename, line
+    return place

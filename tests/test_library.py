@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from importlib.metadata import EntryPoint, EntryPoints
@@ -158,6 +159,11 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path):
 def test_an_absent_file_and_a_folder_are_refused_by_their_shown_name(tmp_path):
     assert read_refused(tmp_path / "none.yaml") == "shown.yaml: cannot be read: No such file or directory"
     assert read_refused(tmp_path) == "shown.yaml: cannot be read: Is a directory"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert read_refused(tmp_path / "pipe.yaml") == "shown.yaml: is a pipe or device; a specification is a file"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
@@ -479,8 +485,9 @@ def test_a_users_module_is_not_left_importable_so_that_workers_get_it_by_value(u
         ("def f(:\n", "SyntaxError: "),
         ("import no_such_package_anywhere\n", "ModuleNotFoundError: No module named 'no_such_package_anywhere'"),
         ("raise ValueError('two\\nlines')\n", "ValueError: two lines"),
+        ("raise SystemExit(0)\n", "SystemExit: 0"),
     ],
-    ids=["syntax", "import", "raises"],
+    ids=["syntax", "import", "raises", "exits"],
 )
 def test_a_users_file_that_fails_on_import_says_why_in_one_line(users, tmp_path, text, said):
     with pytest.raises(SpecError) as caught:

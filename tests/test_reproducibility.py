@@ -17,9 +17,9 @@ schema: 1
 name: small
 network: {space: digits_mbconv}
 accelerators: [eyeriss, shidiannao]
-objectives: [error, latency, energy]
+objectives: [error, latency, area]
 constraints: {area_mm2: {max: 16}}
-accuracy: {name: train, data: digits, epochs: 2, train_images: 300, test_images: 100}
+accuracy: {name: train, data: digits, epochs: 3, train_images: 400, test_images: 100}
 optimizer: {name: nsga2, population: 6}
 budget: {trainings: 14}
 seed: 3

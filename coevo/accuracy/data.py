@@ -224,6 +224,8 @@ class _Npz:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        if not zipfile.is_zipfile(file):  # numpy would read other things as well
+            raise self.error("is not an npz file: no zip archive, or not all of one")
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 self.names = set(arrays.files)

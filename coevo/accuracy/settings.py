@@ -33,7 +33,7 @@ class TrainSettings(BaseModel):
         device: ``auto`` is the GPU if there is one.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     data: DataName = "digits"
     folder: str = ""

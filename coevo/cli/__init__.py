@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -17,8 +18,15 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+def _version() -> str:
+    try:
+        return version("coevo")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="coevo")
+@click.version_option(_version())
 def app() -> None:
     """Searches networks and accelerators together: Pareto fronts of co-designs."""
 
@@ -51,6 +59,16 @@ def _run(arguments: list[str] | None) -> int:  # noqa: PLR0911 (one return per w
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _complain(f"{place}{error.strerror or error}")
+    except MemoryError as error:
+        return _complain(f"out of memory; take smaller sizes or fewer --jobs ({error})")
+    except Exception as error:
+        from coevo.library import plugin_line
+
+        plugin = plugin_line(error)
+        if plugin is None:
+            raise
+        file, line = plugin
+        return _complain(f"{file}:{line}: the plug-in fails: {type(error).__name__}: {error}")
     return 0
 
 

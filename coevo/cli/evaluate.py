@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from coevo.errors import SpecError
 
@@ -55,6 +56,7 @@ def evaluate(
 ) -> None:
     """Scores a network on an accelerator: a DESIGN file of a front, or --network and --accelerator."""
     known = None
+    _refuse_idle_options(click.get_current_context())
     if design is None and (network is None or accelerator is None):
         raise SpecError("give a design file, or both --network and --accelerator")
     if design is not None:
@@ -71,6 +73,16 @@ def evaluate(
     print(json.dumps(data, indent=2) if as_json else _text(data, machine))
 
 
+def _refuse_idle_options(context: click.Context) -> None:
+    """Refuses options that would change nothing: a design's own network and machine stay as they are."""
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    needs = {"genes": "network", "shape": "network", "classes": "network", "choices": "accelerator"}
+    for name, needed in needs.items():
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and context.params[needed] is None:
+            raise SpecError(f"changes nothing without --{needed}; name one", field=options[name])
+
+
 def _workload(network: str | None, genes: Sequence[str], shape: str, classes: int) -> Workload:
     import numpy as np
 
@@ -79,7 +91,7 @@ def _workload(network: str | None, genes: Sequence[str], shape: str, classes: in
     from coevo.space import Space
 
     parts = shape.split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts) or parts[1] != parts[2]:
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts) or parts[1] != parts[2]:
         raise SpecError(f"must read channels x height x width with height = width, such as 3x32x32; got {shape!r}",
                         field="--input")  # fmt: skip
     family = build_family(load_space(network or ""), Task(int(parts[0]), int(parts[1]), classes))
@@ -136,7 +148,8 @@ def _given(file: str, workload: Workload, machine: Accelerator, mappings: Mappin
 def _mapped(workload: Workload, machine: Accelerator, objective: str) -> tuple[LayerCost, ...]:
     from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 
-    (cost,) = AnalyticalCost(AnalyticalSettings(objective=objective)).evaluate([(workload, machine)])
+    settings = AnalyticalSettings.model_validate({"objective": objective})
+    (cost,) = AnalyticalCost(settings).evaluate([(workload, machine)])
     if cost.violation > 0:
         raise SpecError(cost.reason)
     return cost.layers

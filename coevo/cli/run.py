@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def run(
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     loaded = load_experiment(experiment, overrides)
-    with loaded.study(out, jobs or cores()) as study:
+    with loaded.study(out or None, jobs or cores()) as study:
         if not quiet:
             _introduce(study)
         for progress in _shown(study, quiet):
@@ -84,7 +85,8 @@ def _shown(study: Study, quiet: bool) -> Iterator[Progress]:
     terminal, step = sys.stdout.isatty() and not quiet, 0
     for progress in study.iterate():
         if terminal:
-            print(f"\r\033[K{_line(progress)}", end="", flush=True)
+            width = shutil.get_terminal_size().columns - 1  # a longer line wraps, and then is not overwritten
+            print(f"\r\033[K{_line(progress)[:width]}", end="", flush=True)
         elif not quiet and (progress.step != step or progress.ended):
             print(_line(progress), flush=True)
             step = progress.step
@@ -94,12 +96,13 @@ def _shown(study: Study, quiet: bool) -> Iterator[Progress]:
 
 
 def _line(progress: Progress) -> str:
+    """What matters most comes first: a narrow terminal shows only the beginning."""
     best = " ".join(f"{name} {value:.4g}" for name, value in progress.best.items())
-    volume = "" if progress.hypervolume is None else f" | hypervolume {progress.hypervolume:.4f}"
-    left = "" if progress.seconds_left is None else f" | {_duration(progress.seconds_left)} left"
+    volume = "" if progress.hypervolume is None else f"hypervolume {progress.hypervolume:.4f} | "
+    left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left | "
     return (
-        f"{progress.fraction:4.0%} generation {progress.step} | {progress.evaluations} designs, "
-        f"{progress.trainings} trainings, {progress.infeasible} infeasible | best {best or 'none yet'}{volume}{left}"
+        f"{progress.fraction:4.0%} {left}generation {progress.step} | {progress.evaluations} designs, "
+        f"{progress.trainings} trainings, {progress.infeasible} infeasible | {volume}best {best or 'none yet'}"
     )
 
 

@@ -41,7 +41,7 @@ class AnalyticalSettings(BaseModel):
         objective: What the mapper minimises per layer: energy x delay, latency or energy.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     objective: Goal = "edp"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
 from coevo.design import Accuracy, Cost, Design, Evaluation, FrontDesign, Quantity, digest
+from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
 from coevo.evaluate.joint import JointSpace
@@ -201,7 +203,11 @@ class Evaluator:
 
     def _costs(self, designs: Iterable[Design]) -> list[Cost]:
         pairs = [(self.joint.workload(design.network), design.accelerator) for design in designs]
-        return self._cost.evaluate(pairs, self._jobs) if pairs else []
+        costs = self._cost.evaluate(pairs, self._jobs) if pairs else []
+        whole = isinstance(costs, list) and len(costs) == len(pairs) and all(isinstance(cost, Cost) for cost in costs)
+        if not whole:
+            raise SpecError(f"the cost model {type(self._cost).__name__} must return a list of {len(pairs)} Cost")
+        return costs
 
     def _judge_early(self, design: Design) -> HardwareScore:
         """What needs no mapping (area, MACs, parameters): a design that already breaks a constraint is not mapped."""
@@ -297,14 +303,22 @@ def minimised(quantity: Quantity, metrics: Mapping[str, float]) -> float:
 
 
 def _compute(metrics: Mapping[str, Metric], given: Mapping[str, Any], design: Design) -> dict[str, float]:
-    """Computes the metrics whose inputs are all given; refuses figures that are not finite."""
+    """Computes the metrics whose inputs are all given; refuses figures that are not finite.
+
+    Raises:
+        ValueError: One of coevo's own is not; a bug of the model.
+        SpecError: One of the user's is not.
+    """
     figures: dict[str, float] = {}
     for column, metric in metrics.items():
         wanted = inputs_of(metric)
         if wanted <= given.keys():
-            figures[column] = float(metric.compute(**{name: given[name] for name in wanted}))
-            if not math.isfinite(figures[column]):
-                raise ValueError(f"{column} of design {design.id} is {figures[column]}; it must be finite")
+            value = metric.compute(**{name: given[name] for name in wanted})
+            if not isinstance(value, SupportsFloat) or not math.isfinite(value):
+                problem = f"{column} of design {design.id} is {value!r}; it must be a finite number"
+                own = metric in METRICS.values()
+                raise ValueError(problem) if own else SpecError(problem, file=inspect.getfile(metric.compute))
+            figures[column] = float(value)
     return figures
 
 

@@ -19,12 +19,15 @@ from coevo.errors import SpecError, near
 from coevo.evaluate import Constraint, JointSpace, computed_metrics, needs_accuracy
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.library import Document, FieldPath, find_plugin, read_yaml
-from coevo.metrics import find_metric
+from coevo.metrics import METRICS, find_metric
 from coevo.networks import SpaceFile, load_space
 from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
 from coevo.study.log import versions
 from coevo.study.sources import fingerprint, joint_space, plugin_file
+
+_SOCKETS = {"cost": ("evaluate",), "optim": ("ask", "tell"), "accuracy": ("score",)}
+"""The methods that a plug-in of each room must have."""
 
 
 class _Plugin(NamedTuple):
@@ -80,24 +83,25 @@ class Loader:
         self.accuracy = None if accuracy is None else self._plugin("accuracy", "accuracy", accuracy)
         self.space = self._space()
         self.templates = self._templates()
-        self.model = None if self.accuracy is None else self.accuracy.plugin(self.accuracy.settings, self.file)
+        self.model: AccuracyModel | None = None
+        if self.accuracy is not None:
+            self.model = self._built("accuracy", self.accuracy, self.accuracy.settings, self.file)
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
 
     def plan(self) -> Plan:
         """Returns the parts."""
         identity = self._identity()
-        optimizer, settings = self.optimizer.plugin, self.optimizer.settings
 
         def build(problem: Problem, rng: np.random.Generator) -> Optimizer:
-            built: Optimizer = optimizer(problem, settings, rng)
+            built: Optimizer = self._built("optimizer", self.optimizer, problem, self.optimizer.settings, rng)
             return built
 
         return Plan(
             joint=self.joint,
             objectives=self.objectives,
             constraints=self.constraints,
-            cost=self.cost.plugin(self.cost.settings),
+            cost=self._built("cost", self.cost, self.cost.settings),
             accuracy=self.model if self.trains else None,
             accuracy_id=digest([identity["accuracy"], identity["plugins"], identity["task"]]),
             optimizer=build,
@@ -121,6 +125,9 @@ class Loader:
                 metric = find_metric(name, self.file)
             if metric.quantity.column in metrics:
                 raise self.document.error(("objectives", i), f"{name!r} stands twice; remove one")
+            if any(own.quantity.column == metric.quantity.column and own is not metric for own in METRICS.values()):
+                problem = f"{metric.quantity.column} is a metric of coevo's own; give yours another name or unit"
+                raise self.document.error(("objectives", i), problem)
             metrics[metric.quantity.column] = metric
         return tuple(metrics.values())
 
@@ -153,12 +160,23 @@ class Loader:
             raise self.document.error((section, "name"), "is missing; name the plug-in")
         with _located(self.document, (section, "name")):
             plugin = find_plugin(kind, name, self.file)
-        if not hasattr(plugin, "Settings"):
-            raise self.document.error((section, "name"), f"{name!r} is no plug-in: it has no Settings")
+        for part in ("Settings", *_SOCKETS[kind]):
+            if not hasattr(plugin, part):
+                raise self.document.error((section, "name"), f"{name!r} is no {section} plug-in: it has no {part}")
+        if not (isinstance(plugin.Settings, type) and issubclass(plugin.Settings, BaseModel)):
+            raise self.document.error((section, "name"), f"the Settings of {name!r} must be a pydantic model")
         own = {key: value for key, value in data.items() if key != "name"}
         model = create_model("Section", **{section: (plugin.Settings, ...)})  # type: ignore[call-overload]
         settings = getattr(replace(self.document, data={section: own}).parse(model), section)
         return _Plugin(name, plugin, settings)
+
+    def _built(self, section: str, plugin: _Plugin, *arguments: object) -> Any:
+        try:
+            return plugin.plugin(*arguments)
+        except TypeError as error:
+            if ".py:" not in plugin.name:
+                raise
+            raise self.document.error((section, "name"), f"{plugin.name!r} cannot be built: {error}") from error
 
     def _space(self) -> SpaceFile:
         with _located(self.document, ("network", "space")):

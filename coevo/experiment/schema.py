@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 SCHEMA = 1
 """Version of the form of an experiment file."""
 
 Count = Annotated[int, Field(ge=1)]
+Extent = Annotated[int, Field(ge=1, le=65536)]
 Limit = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -31,6 +32,17 @@ class AcceleratorSection(_Strict):
     vary: dict[str, Any] | None = None
 
 
+def _form(entry: object) -> Literal["short", "long"]:
+    """Which form of an entry is meant, so that a mistake is told of that form alone."""
+    return "long" if isinstance(entry, dict | BaseModel) else "short"
+
+
+AcceleratorEntry = Annotated[
+    Annotated[str, Tag("short")] | Annotated[AcceleratorSection, Tag("long")], Discriminator(_form)
+]
+"""A template's name, or a section."""
+
+
 class ConstraintSection(_Strict):
     """Limits on a metric, in its unit."""
 
@@ -49,9 +61,9 @@ class ConstraintSection(_Strict):
 class DeploymentSection(_Strict):
     """What the hardware is scored for; what is left out is the data's."""
 
-    resolution: Count | None = None
-    classes: Annotated[int, Field(ge=2)] | None = None
-    channels: Count | None = None
+    resolution: Extent | None = None
+    classes: Annotated[int, Field(ge=2, le=65536)] | None = None
+    channels: Extent | None = None
 
 
 class BudgetSection(_Strict):
@@ -74,7 +86,7 @@ class ExperimentFile(_Strict):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     description: str = ""
     network: NetworkSection
-    accelerators: Annotated[list[str | AcceleratorSection], Field(min_length=1)]
+    accelerators: Annotated[list[AcceleratorEntry], Field(min_length=1)]
     objectives: Annotated[list[str], Field(min_length=1)]
     constraints: dict[str, ConstraintSection] = {}
     accuracy: dict[str, Any] | None = None

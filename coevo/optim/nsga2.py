@@ -59,10 +59,10 @@ class NSGA2Settings(BaseModel):
         pairings: The most of them that it is proposed with.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    population: int = Field(default=30, ge=2)
-    offspring: int | None = Field(default=None, ge=1)
+    population: int = Field(default=30, ge=2, le=65536)
+    offspring: int | None = Field(default=None, ge=1, le=65536)
     crossover: float = Field(default=0.9, ge=0, le=1)
     block_crossover: float = Field(default=0.5, ge=0, le=1)
     mutations: float = Field(default=1.0, gt=0)

@@ -19,9 +19,9 @@ class RandomSettings(BaseModel):
         batch: Designs per ask.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    batch: int = Field(default=30, ge=1)
+    batch: int = Field(default=30, ge=1, le=65536)
 
 
 class RandomSearch:

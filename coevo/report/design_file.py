@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coevo.accelerator.machine import Accelerator
 from coevo.errors import SpecError
@@ -33,14 +33,14 @@ class _Accelerator(_Strict):
 
 
 class _File(_Strict):
-    schema_: int = 1
+    schema_: Annotated[int, Field(alias="schema")]
     kind: Literal["design"]
     id: str
     experiment: str
     network: _Network
     accelerator: _Accelerator
     metrics: dict[str, float]
-    layers: list[Layer]
+    layers: Annotated[list[Layer], Field(min_length=1)]
     mappings: dict[str, list[dict[str, Any]]]
 
 
@@ -70,11 +70,10 @@ def read_design(path: Path) -> DesignFile:
         SpecError: It is not one, or was changed into one that makes no sense; the text names line and field.
     """
     document = read_yaml(path)
-    data = {("schema_" if key == "schema" else key): value for key, value in document.data.items()}
     if document.data.get("schema") != 1:
         raise document.error(("schema",), f"{document.data.get('schema')!r} is not known; this coevo reads schema 1")
     try:
-        file = replace(document, data=data).parse(_File)
+        file = document.parse(_File)
     except (ValidationError, ValueError) as error:
         raise SpecError(str(error), file=document.file) from None
     machine = replace(file.accelerator.machine, choices=tuple(file.accelerator.choices.items()))
@@ -104,6 +103,8 @@ def _check_machine(document: Document, machine: Accelerator) -> None:
             value = float(getattr(memory, field))
             if math.isnan(value) or value < 0 or (value == 0 and field not in energies):
                 raise document.error((*where, "memories", i, field), f"must be positive, got {value}")
+    if not 0 <= machine.other_area_mm2 < math.inf:
+        raise document.error((*where, "other_area_mm2"), f"must not be negative, got {machine.other_area_mm2}")
     for field in ("technology_nm", "clock_mhz"):
         if not 0 < getattr(machine, field) < math.inf:
             raise document.error((*where, field), f"must be positive, got {getattr(machine, field)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from coevo.design import Evaluation
 
-_NUMBER = re.compile(r"(?<!\bmm)\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"(?<!mm)\d+(?:[.,]\d+)*(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)

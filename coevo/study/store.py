@@ -7,6 +7,7 @@ is text and numbers; opening someone else's run folder executes nothing.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ class Store:
             if not self._path.is_file():
                 raise RunError(f"{folder}: no run here (there is no {FILE}); give the folder that `coevo run` named")
             with self._guarded():
-                self._database = sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)
+                self._database = sqlite3.connect(f"{self._path.resolve().as_uri()}?{self._read_mode()}", uri=True)
         else:
             self._make_folder()
             self._lock = self._take_lock()
@@ -189,6 +190,15 @@ class Store:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
+
+    def _read_mode(self) -> str:
+        """How to open the log only to look; where nothing can be written, SQLite's usual way is closed.
+
+        A log in WAL mode is read by way of a file beside it, which the reader makes if no writer has. In a folder on
+        a read-only disk it cannot, and need not, as nobody writes there.
+        """
+        written = self._path.with_name(f"{FILE}-wal").exists() or os.access(self.folder, os.W_OK)
+        return "mode=ro" if written else "mode=ro&immutable=1"
 
     def _make_folder(self) -> None:
         try:

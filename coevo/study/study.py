@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from coevo.design import Evaluation, Front, Results
+from coevo.errors import SpecError
 from coevo.space import Genomes
 from coevo.study.log import Log, genome_key
 from coevo.study.plan import Plan
@@ -155,8 +156,7 @@ class Study:
             if self._step > self._log.last_step and self._fraction >= 1:
                 self.ended = SPENT
                 return
-            asked = np.asarray(self._optimizer.ask(), dtype=np.int64)
-            self._asked = self.evaluator.space.canonical(asked)
+            self._asked = self._ask()
         fresh = self._log.fresh(self._asked)
         self._log.check_replay(self._step, self._asked, fresh)
         positions, keys = self._affordable(self._asked, fresh)
@@ -174,6 +174,18 @@ class Study:
             self._tracker.close_step(self._step)
         else:
             self._tell(self._asked)
+
+    def _ask(self) -> Genomes:
+        """Returns what the optimiser asks for, canonical.
+
+        Raises:
+            SpecError: It asks for something that is no genomes.
+        """
+        asked = self._optimizer.ask()
+        try:
+            return self.evaluator.space.canonical(np.asarray(asked, dtype=np.int64))
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"the optimiser {type(self._optimizer).__name__} asks for no genomes: {error}") from error
 
     def _affordable(self, genomes: Genomes, fresh: Sequence[int]) -> tuple[list[int], list[str]]:
         """Returns as many of the fresh positions, in order, as the budget allows, and their training keys."""

@@ -171,6 +171,13 @@ def test_a_file_that_is_no_npz_is_refused(content: bytes, tmp_path: Path) -> Non
         load_split(TrainSettings(data="mnist", folder=str(tmp_path)))
 
 
+def test_a_single_array_is_no_npz(tmp_path: Path) -> None:
+    np.save(tmp_path / "mnist.npy", LABELS)
+    (tmp_path / "mnist.npy").rename(tmp_path / "mnist.npz")
+    with pytest.raises(DataError, match="is not an npz file"):
+        load_split(TrainSettings(data="mnist", folder=str(tmp_path)))
+
+
 def test_a_missing_array_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     np.savez(tmp_path / "mnist.npz", y_train=LABELS, y_test=LABELS, pictures=LABELS)
     with pytest.raises(DataError, match="no array 'x_train', only pictures, y_test, y_train"):

@@ -11,7 +11,9 @@ import sys
 import pytest
 
 from coevo.cli import main
+from coevo.cli.run import _line
 from coevo.design import Results
+from coevo.study import Progress
 
 
 def table(path):
@@ -53,6 +55,30 @@ def test_run_ends_with_where_the_report_lies(coevo, tmp_path):
     assert out.splitlines()[-1] == f"report: {tmp_path / 'r' / 'report.html'}"
     assert "1 networks x 104,088 accelerators" in out
     assert "20 designs" in out and "hypervolume" in out and "best latency_ms" in out
+
+
+def test_progress_says_the_most_important_first():
+    progress = Progress(
+        step=3, evaluations=812, infeasible=17, trainings=60, trainings_saved=4, hypervolume=1.02, fraction=0.5,
+        best={"error_pct": 2.5, "latency_ms": 0.1, "energy_mj": 0.01}, seconds_left=61.0,
+    )  # fmt: skip
+    assert _line(progress).startswith(" 50% 1:01 left | generation 3 | 812 designs")
+
+
+def test_on_a_terminal_progress_never_wraps(coevo, run_folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    code, out, _ = coevo("run", "hardware_only", "--set", "budget={designs: 42}", "--out", str(run_folder))
+    lines = [part.split("\n")[0] for part in out.split("\r\033[K")[1:]]
+    assert code == 0 and len(lines) > 1
+    assert {len(line) for line in lines} == {59}
+
+
+def test_an_empty_out_is_none(coevo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = coevo("run", "hardware_only", "--set", "budget={designs: 1}", "--out", "", "--quiet", "--jobs", "1")
+    assert (code, out) == (0, "report: runs/hardware_only/report.html\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_run_leaves_tables_figures_designs_and_report(run_folder):

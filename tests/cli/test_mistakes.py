@@ -54,6 +54,9 @@ def experiment(old="", new=""):
     [
         ("objectives:", "objectivs:", ["mine.yaml:6", "objectivs", "did you mean 'objectives'?"]),
         ("seed: 0", "seed: 0\nseed: 1", ["mine.yaml:12", "seed", "stands twice (first on line 11)"]),
+        ("[eyeriss]", "[{template: eyeriss, vary: 3}]", ["mine.yaml:4", "accelerators.0.vary", "3"]),
+        ("resolution: 8", "resolution: 10000000", ["mine.yaml:5", "deployment.resolution", "65536"]),
+        ("population: 8", "population: 1000000000", ["mine.yaml:9", "optimizer.population", "65536"]),
         ("seed: 0", "seed: -1", ["mine.yaml:11", "seed", "-1"]),
         ("seed: 0", "seed: one", ["mine.yaml:11", "seed", "'one'"]),
         ("schema: 1", "schema: 7", ["mine.yaml:1", "schema", "reads schema 1"]),
@@ -132,11 +135,83 @@ def test_a_mistake_in_an_accelerator_names_line_and_field(complaint, old, new, s
             ["--gene", "'depth'"],
         ),
         (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--input", "8x8"], ["--input", "8x8"]),
+        (["evaluate", "--network", "digits_mbconv", "--accelerator", "eyeriss", "--input", "1x²x²"], ["--input"]),
+        (["evaluate", "design.yaml", "--set", "pe_array.rows=8"], ["--set", "without --accelerator"]),
+        (["evaluate", "design.yaml", "--gene", "head.width=8"], ["--gene", "without --network"]),
+        (["evaluate", "design.yaml", "--input", "3x64x64"], ["--input", "without --network"]),
     ],
     ids=" ".join,
 )
 def test_a_mistake_on_the_command_line_is_one_line(complaint, arguments, said):
     line = complaint(*arguments)
+    for text in said:
+        assert text in line
+
+
+PLUGINS = """\
+from pydantic import BaseModel
+from coevo import metric
+import numpy as np
+
+@metric(unit="x")
+def raises(cost): return cost.no_such_figure
+
+@metric(unit="x")
+def nothing(cost): return None
+
+@metric(unit="x")
+def endless(accelerator): return float("nan")
+
+@metric(unit="ms")
+def latency(cost): return 1.0
+
+class Settings(BaseModel):
+    size: int = 3
+
+class Optimizer:
+    Settings = Settings
+    def __init__(self, problem, settings, rng): self.problem = problem
+    def ask(self): return np.zeros((3, 2), dtype=int)
+    def tell(self, genomes, values, violation): pass
+
+class Raises(Optimizer):
+    def ask(self): raise KeyError("lost")
+
+class OutOfRange(Optimizer):
+    def ask(self): return np.full((3, len(self.problem.space.genes)), 999)
+
+class Unbuildable(Optimizer):
+    def __init__(self): pass
+
+class Unset(Optimizer):
+    Settings = dict
+
+class Cost:
+    Settings = Settings
+    def __init__(self, settings): pass
+    def evaluate(self, pairs, jobs=1): return pairs[1:]
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("latency,", "plugins.py:raises,", ["plugins.py:6: the plug-in fails", "no_such_figure"]),
+        ("latency,", "plugins.py:nothing,", ["plugins.py", "nothing_x", "None", "finite"]),
+        ("latency,", "plugins.py:endless,", ["plugins.py", "endless_x", "nan", "finite"]),
+        ("latency,", "plugins.py:latency,", ["mine.yaml:6", "objectives.0", "latency_ms", "coevo's own"]),
+        ("name: nsga2, population: 8", 'name: "plugins.py:Optimizer"', ["Optimizer asks for no genomes", "(3, 2)"]),
+        ("name: nsga2, population: 8", 'name: "plugins.py:OutOfRange"', ["OutOfRange asks", "outside"]),
+        ("name: nsga2, population: 8", 'name: "plugins.py:Raises"', ["plugins.py:27: the plug-in fails", "lost"]),
+        ("name: nsga2, population: 8", 'name: "plugins.py:Unbuildable"', ["mine.yaml:9", "cannot be built"]),
+        ("name: nsga2, population: 8", 'name: "plugins.py:Unset"', ["mine.yaml:9", "pydantic"]),
+        ("name: nsga2, population: 8", 'name: "plugins.py:Cost"', ["mine.yaml:9", "no optimizer plug-in", "ask"]),
+        ("seed: 0", 'cost: {name: "plugins.py:Cost"}', ["cost model Cost must return a list of"]),
+    ],
+)
+def test_a_plugin_of_the_users_that_misbehaves_is_one_line(complaint, old, new, said):
+    Path("plugins.py").write_text(PLUGINS)
+    line = complaint("run", experiment(old, new), "--jobs", "1", "--quiet")
     for text in said:
         assert text in line
 
@@ -199,6 +274,13 @@ def test_a_design_file_that_was_tampered_with_is_refused(complaint, run):
         assert old in text
         design.write_text(text.replace(old, new, 1))
         assert said in complaint("evaluate", design)
+
+
+def test_a_design_file_without_layers_is_refused(complaint, run):
+    design = next((run / "front").iterdir())
+    text = design.read_text()
+    design.write_text(text[: text.index("\nlayers:")] + "\nlayers: []\nmappings: {}\n")
+    assert "layers" in complaint("evaluate", design)
 
 
 def test_a_missing_data_set_says_where_to_put_it(complaint, monkeypatch, tmp_path):

@@ -134,3 +134,8 @@ def test_reasons_that_differ_in_numbers_alone_are_counted_together(results: Resu
     ]
     assert sum(r.count for r in reasons) == sum(e.violation > 0 for e in results.evaluations)
     assert "is over 5.0 mm2" in reasons[0].example
+
+
+def test_the_2_of_a_unit_is_no_number(results: Results) -> None:
+    first = replace(results.evaluations[0], violation=1.0, reason="area_mm2 is 12.5, must be <= 0.001")
+    assert [r.pattern for r in count_reasons([first])] == ["area_mm2 is #, must be <= #"]

@@ -86,6 +86,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"report.html": "old"}
 
 
+def test_a_file_that_cannot_be_written_is_named_with_the_cure(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"/report\.html: cannot be written: Is a directory; .*--out"):
+        files.write_atomically(tmp_path / "report.html", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_an_id_that_leads_out_of_the_folder_is_refused(results: Results, tmp_path: Path) -> None:
     evil = replace(results, evaluations=(replace(results.evaluations[0], id="../../evil"), *results.evaluations[1:]))
     with pytest.raises(RunError, match="no design id"):

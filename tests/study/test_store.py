@@ -107,6 +107,27 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     assert "cannot be locked" in refused(lambda: Store(tmp_path))
 
 
+def test_a_closed_log_can_be_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.add(row(0, 0))
+    store.close()
+    monkeypatch.setattr("coevo.study.store.os.access", lambda *_: False)  # stands for a read-only disk
+    reader = Store(tmp_path, read_only=True)
+    assert reader.rows() == [row(0, 0)]
+    assert not list(tmp_path.glob("run.sqlite-*"))  # SQLite's usual way would have had to make some
+    reader.close()
+
+
+def test_a_log_in_use_is_read_with_what_is_only_in_its_journal(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.add(row(0, 0))
+    monkeypatch.setattr("coevo.study.store.os.access", lambda *_: False)
+    reader = Store(tmp_path, read_only=True)
+    assert reader.rows() == [row(0, 0)]
+    reader.close()
+    store.close()
+
+
 def test_a_full_disk_is_one_line_and_loses_nothing_committed(tmp_path):
     store = Store(tmp_path)
     pages = store._database.execute("PRAGMA page_count").fetchone()[0]
