@@ -27,7 +27,7 @@ from coevo.workload import Layer, Workload
 Pair = tuple[Layer, Accelerator]
 Key = tuple[object, str]
 
-CHUNK = 256
+CHUNK = 512
 """Pairs mapped at once: arrays stay in the second-level cache."""
 
 REMEMBERED = 200_000

@@ -100,9 +100,13 @@ def unrollings(batch: Batch, keep: int, shrink: int = 1) -> Array:
 
 
 def _fill_orders(dims: Sequence[str], present: Sequence[str]) -> list[tuple[str, ...]]:
-    """Orders in which to fill an axis: all of up to three dims, else all ordered pairs."""
+    """Orders in which to fill an axis: all of up to three dims, else all ordered pairs.
+
+    Where the dataflow allows more than four dims it is always pairs, whatever else is in the batch: a pair's
+    candidates must not depend on its company.
+    """
     usable = [dim for dim in dims if dim in present]
-    return list(itertools.permutations(usable, len(usable) if len(usable) <= 3 else 2))
+    return list(itertools.permutations(usable, min(len(usable), 3 if len(usable) <= 3 and len(dims) <= 4 else 2)))
 
 
 def _fill(batch: Batch, factors: Array, slot: int, dims: Sequence[str], size: Array) -> Array:
