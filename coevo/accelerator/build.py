@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from coevo.accelerator import technology
 from coevo.accelerator.machine import DATAFLOWS, Accelerator, Dataflow, Mac, Memory
 from coevo.accelerator.technology import Storage
+from coevo.workload import DIMS
 
 if TYPE_CHECKING:
     from coevo.accelerator.schema import MachineSpec, MemorySpec
@@ -77,6 +78,7 @@ def _memory(spec: MachineSpec, memory: MemorySpec, own: MachineSpec, base: Memor
         area_mm2=_figure(memory.area_mm2, here.area_mm2, there.area_mm2),
         fanout_x=fanout_x,
         fanout_y=fanout_y,
+        loops=DIMS if memory.loops is None else tuple(dim for dim in DIMS if dim in memory.loops),
     )
 
 

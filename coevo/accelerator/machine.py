@@ -37,6 +37,8 @@ class Memory:
         leakage_mw: Static power [mW].
         area_mm2: Area [mm2]; 0 off chip.
         fanout_x, fanout_y: Columns and rows of the fan-out below it.
+        loops: Dims over which the memory's control can run temporal loops.
+        update_energy_pj: Per write access from below (outputs) [pJ]; None: that of a write.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Memory:
     area_mm2: float
     fanout_x: int = 1
     fanout_y: int = 1
+    loops: tuple[str, ...] = DIMS
+    update_energy_pj: float | None = None
 
     @property
     def usable_bits(self) -> float:

@@ -96,6 +96,7 @@ class MemorySpec(_Strict):
     leakage_mw: Annotated[float, Field(ge=0, le=1e12)] | None = None
     area_mm2: Positive | None = None
     fanout: Fanout | None = None
+    loops: list[str] | None = None
 
 
 def _form(value: object) -> Literal["short", "long"]:
@@ -176,6 +177,11 @@ def _holds(spec: MachineSpec) -> Iterator[Flaw]:
                 yield ("memories", i, "holds"), f"unknown operand {operand!r} {near(operand, OPERANDS)}"
         if len(set(memory.holds)) < len(memory.holds):
             yield ("memories", i, "holds"), f"{memory.holds} names an operand twice; remove one"
+        for dim in memory.loops or ():
+            if dim not in DIMS:
+                yield ("memories", i, "loops"), f"unknown dim {dim!r} (dims are {' '.join(DIMS)})"
+    if spec.memories[0].loops is not None:
+        yield ("memories", 0, "loops"), "the outermost memory runs all loops that remain; remove this line"
 
 
 def _order(spec: MachineSpec) -> Iterator[Flaw]:
