@@ -6,9 +6,17 @@ The names are Timeloop's, with groups as a loop of their own:
     p, q output height and width | r, s filter height and width
 
 `p` pairs with `r`, `stride[0]` and `dilation[0]` (the height), `q` with `s` and the second of each (the width).
-A depthwise convolution has ``m = c = 1`` and ``g`` channels; a matrix product has ``q = r = s = 1``. What has
-no weights is a loop nest too: a pooling is a depthwise window over ``r x s``; an addition of k tensors is a
-grouped 1x1 with ``c = k`` (each addend is an input channel of its group).
+A depthwise convolution has ``m = c = 1`` and ``g`` channels; a matrix product has ``q = r = s = 1``. In a product
+of two activations (attention) the second operand takes the place of the weights: ``p`` rows of the first, ``c`` their
+length, ``m`` columns of the second, ``g`` products (heads x batch); in QK^T the keys are the weights, in PV the values.
+
+What has no weights is a loop nest too, grouped, and is paid like any other in cycles, energy and accesses:
+
+    pool                    a window over r x s in each of g channels; a reduction over an axis is one too
+    add, elementwise        c = k operands, word by word (each is an input channel of its group)
+    norm, softmax           c passes over the data, see `PASSES`
+    activation              c = 1: a pass over a map whose producer could not apply it on the way
+    move                    c = 1: words that only change place (concatenation, transposition, look-up, resizing)
 """
 
 from __future__ import annotations
@@ -32,7 +40,18 @@ RELEVANT: Mapping[str, frozenset[str]] = {
 }
 """The loops that move each operand's tile."""
 
-LayerKind = Literal["conv", "linear", "pool", "add"]
+LayerKind = Literal["conv", "linear", "matmul", "pool", "add", "elementwise", "norm", "softmax", "activation", "move"]
+
+MULTIPLYING: frozenset[LayerKind] = frozenset({"conv", "linear", "matmul"})
+"""Kinds that multiply by a second operand, read in the place of the weights; all others are data movers."""
+
+PASSES: Mapping[LayerKind, int] = {"norm": 2, "softmax": 3}
+"""How often a mover reads its data before the result is complete, each time all of them.
+
+A norm takes its statistics first (sum and sum of squares in one pass), then scales: 2. A batch norm's statistics are
+known after training, so it takes 1 pass. A softmax that cannot overflow takes the maximum, then the sum of the
+exponentials, then divides: 3 (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018, alg. 2).
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,8 @@ class Layer:
 
     Attributes:
         name: Unique within its workload.
-        kind: ``conv``, ``linear`` (both with weights), ``pool`` or ``add`` (data movers, without).
+        kind: ``conv``, ``linear`` (both with weights), ``matmul`` (of two activations), or a data mover: ``pool``,
+            ``add``, ``elementwise``, ``norm``, ``softmax``, ``activation``, ``move``.
         n, g, m, c, p, q, r, s: Loop bounds, see the module's text; ``m`` and ``c`` are per group.
         stride: Of the window, (height, width).
         dilation: Of the window, (height, width).
@@ -63,6 +83,7 @@ class Layer:
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     affine: int = 0
+    tied: bool = False
     bits: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -76,8 +97,8 @@ class Layer:
 
     @property
     def has_weights(self) -> bool:
-        """Whether the layer multiplies by weights (otherwise it only moves and combines data)."""
-        return self.kind in ("conv", "linear")
+        """Whether the layer multiplies by weights or a second operand in their place (else it only moves data)."""
+        return self.kind in MULTIPLYING
 
     @property
     def operations(self) -> int:
@@ -99,8 +120,8 @@ class Layer:
 
     @property
     def parameters(self) -> int:
-        """Trainable parameters: the weights and the per-channel ones."""
-        return self.words[0] + self.affine
+        """Trainable parameters: the weights, unless they are an activation or another layer's, and `affine`."""
+        return self.affine + (0 if self.tied or self.kind == "matmul" else self.words[0])
 
     @cached_property
     def shape_key(self) -> tuple[object, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from coevo.workload import DIMS, Layer, Workload
+from coevo.workload import DIMS, MULTIPLYING, PASSES, Layer, LayerKind, Workload
 
 DENSE = Layer("dense", "conv", m=16, c=3, p=8, q=6, r=3, s=5, affine=32)
 LAYERS = {
@@ -22,6 +23,13 @@ LAYERS = {
     "linear": (Layer("l", "linear", m=10, c=64, affine=10), 640, (640, 64, 10), 650),
     "pool": (Layer("l", "pool", g=8, p=3, q=3, r=2, s=2, stride=(2, 2)), 0, (0, 8 * 36, 8 * 9), 0),
     "add": (Layer("l", "add", g=8, c=2, p=4, q=4), 0, (0, 2 * 8 * 16, 8 * 16), 0),
+    # QK^T of 3 heads: 7 queries against 5 keys of 4 words, which stand for the weights and are no parameters
+    "scores": (Layer("l", "matmul", g=3, m=5, c=4, p=7), 3 * 7 * 5 * 4, (3 * 5 * 4, 3 * 7 * 4, 3 * 7 * 5), 0),
+    "tied": (Layer("l", "linear", m=10, c=64, affine=10, tied=True), 640, (640, 64, 10), 10),
+    "norm": (Layer("l", "norm", g=8, c=PASSES["norm"], p=4, affine=16), 0, (0, 2 * 32, 32), 16),
+    "softmax": (Layer("l", "softmax", g=3, c=PASSES["softmax"], p=7, q=5), 0, (0, 3 * 105, 105), 0),
+    "activation": (Layer("l", "activation", g=8, p=4), 0, (0, 32, 32), 0),
+    "move": (Layer("l", "move", g=8, p=4), 0, (0, 32, 32), 0),
 }
 
 
@@ -34,6 +42,14 @@ def test_words_macs_and_parameters_are_those_counted_by_hand(name):
 @pytest.mark.parametrize(("name", "operations"), [("dense", 34_560), ("pool", 8 * 9 * 4), ("add", 8 * 2 * 16)])
 def test_operations_count_what_data_movers_do_too(name, operations):
     assert LAYERS[name][0].operations == operations
+
+
+@pytest.mark.parametrize("kind", get_args(LayerKind))
+def test_every_kind_of_layer_reads_and_writes_words_and_takes_operations(kind):
+    layer = Layer("l", kind, g=2, c=3, p=4)
+    assert layer.operations == 24
+    assert layer.words[1:] == (24, 8)
+    assert layer.has_weights == (kind in MULTIPLYING) == (layer.words[0] > 0) == (layer.macs > 0)
 
 
 def test_a_workload_sums_its_layers_repeats_included():
@@ -53,7 +69,7 @@ def test_bounds_strides_and_dilations_below_one_are_refused(change):
         replace(DENSE, **change)
 
 
-@pytest.mark.parametrize("change", [{"name": "other"}, {"affine": 5}, {"kind": "linear"}])
+@pytest.mark.parametrize("change", [{"name": "other"}, {"affine": 5}, {"tied": True}, {"kind": "linear"}])
 def test_names_and_parameters_do_not_tell_shapes_apart(change):
     assert replace(DENSE, **change).shape_key == DENSE.shape_key
 

@@ -1,5 +1,6 @@
 """Hardware: the nouns of a machine, templates with what may vary in them, and what silicon costs."""
 
+from coevo.accelerator.check import machine_flaw
 from coevo.accelerator.machine import DATA_MOVER, DATAFLOWS, Accelerator, Dataflow, Mac, Memory
 from coevo.accelerator.summary import describe
 from coevo.accelerator.template import Template, load_template
@@ -16,4 +17,5 @@ __all__ = [
     "VaryField",
     "describe",
     "load_template",
+    "machine_flaw",
 ]

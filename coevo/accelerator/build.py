@@ -2,7 +2,8 @@
 
 A figure that a template gives (energy, area, leakage) holds at the template's own sizes. Where `vary` changes
 what it depends on (capacity, port width, word bits, technology, cells), it scales by the technology curve at the
-new over that at the template's own: given_new = given * derived_new / derived_own.
+new over that at the template's own: given_new = given * derived_new / derived_own. Another kind of DRAM is not
+scaled: its energy is the technology's.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def derive_storage(spec: MachineSpec, memory: MemorySpec) -> Storage:
     width = memory.words_per_access * spec.memory_word_bits(memory)
     size, node, cell = spec.size_bits(memory), spec.technology_nm, spec.sram_cell
     if memory.kind == "dram":
-        return technology.dram(width)
+        return technology.dram(width, memory.dram or "lpddr4")
     if memory.kind == "registers":
         return technology.registers(size, width, node, cell)
     return technology.sram(size / 8, width, node, cell)
@@ -60,6 +61,9 @@ def derive_mac(spec: MachineSpec) -> Mac:
 
 def _memory(spec: MachineSpec, memory: MemorySpec, own: MachineSpec, base: MemorySpec) -> Memory:
     here, there = derive_storage(spec, memory), derive_storage(own, base)
+    read, write = memory.read_energy_pj, memory.write_energy_pj
+    if memory.dram != base.dram:  # what the template gives is another kind's
+        read = write = None
     fanout_x, fanout_y = spec.fanout(memory)
     return Memory(
         name=memory.name,
@@ -72,13 +76,14 @@ def _memory(spec: MachineSpec, memory: MemorySpec, own: MachineSpec, base: Memor
         write_words_per_cycle=memory.write_words_per_cycle or math.inf,
         words_per_cycle=memory.words_per_cycle or math.inf,
         double_buffered=memory.double_buffered,
-        read_energy_pj=_figure(memory.read_energy_pj, here.read_energy_pj, there.read_energy_pj),
-        write_energy_pj=_figure(memory.write_energy_pj, here.write_energy_pj, there.write_energy_pj),
+        read_energy_pj=_figure(read, here.read_energy_pj, there.read_energy_pj),
+        write_energy_pj=_figure(write, here.write_energy_pj, there.write_energy_pj),
         leakage_mw=_figure(memory.leakage_mw, here.leakage_mw, there.leakage_mw),
         area_mm2=_figure(memory.area_mm2, here.area_mm2, there.area_mm2),
         fanout_x=fanout_x,
         fanout_y=fanout_y,
         loops=DIMS if memory.loops is None else tuple(dim for dim in DIMS if dim in memory.loops),
+        systolic=spec.systolic(memory),
     )
 
 

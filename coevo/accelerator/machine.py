@@ -18,6 +18,29 @@ MemoryKind = Literal["dram", "sram", "registers"]
 
 
 @dataclass(frozen=True)
+class Interconnect:
+    """What carries words between a memory and the instances of the fan-out below it.
+
+    Attributes:
+        hop_energy_pj: Per word and hop from one lane of the fan-out to the next [pJ].
+        router_energy_pj: Per word and router on its way [pJ].
+        links: Whether neighbouring lanes pass on to each other what they got in the step before.
+        reduces: Whether partial sums that return to the memory are added there; if not, each is carried down and
+            up again.
+    """
+
+    hop_energy_pj: float = 0.0
+    router_energy_pj: float = 0.0
+    links: bool = False
+    reduces: bool = True
+
+    @property
+    def free(self) -> bool:
+        """Whether moving words costs no energy."""
+        return self.hop_energy_pj == self.router_energy_pj == 0
+
+
+@dataclass(frozen=True)
 class Memory:
     """One level of storage. All figures are per instance.
 
@@ -39,6 +62,9 @@ class Memory:
         fanout_x, fanout_y: Columns and rows of the fan-out below it.
         loops: Dims over which the memory's control can run temporal loops.
         update_energy_pj: Per write access from below (outputs) [pJ]; None: that of a write.
+        cluster_size: Instances that share one access: they cost its energy together.
+        interconnect: Between it and what its fan-out leads to.
+        systolic: Whether the fan-out below it passes operands from lane to lane, one a cycle.
     """
 
     name: str
@@ -59,6 +85,14 @@ class Memory:
     fanout_y: int = 1
     loops: tuple[str, ...] = DIMS
     update_energy_pj: float | None = None
+    cluster_size: int = 1
+    interconnect: Interconnect = Interconnect()
+    systolic: bool = False
+
+    @property
+    def energy_of_update_pj(self) -> float:
+        """Per write access from below [pJ]."""
+        return self.write_energy_pj if self.update_energy_pj is None else self.update_energy_pj
 
     @property
     def usable_bits(self) -> float:

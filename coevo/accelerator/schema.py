@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
+from coevo.accelerator.check import MAX_BITS, MAX_MULTIPLIERS, Flaw
 from coevo.accelerator.machine import DATAFLOWS, MemoryKind
-from coevo.accelerator.technology import MAX_TECHNOLOGY_NM, MIN_TECHNOLOGY_NM, SramCell
+from coevo.accelerator.technology import MAX_TECHNOLOGY_NM, MIN_TECHNOLOGY_NM, DramKind, SramCell
 from coevo.errors import near
 from coevo.library import FieldPath
 from coevo.workload import DIMS, OPERANDS
@@ -21,19 +22,22 @@ from coevo.workload import DIMS, OPERANDS
 SIZES = ("size_kib", "size_bytes", "size_words")
 """The fields of which a memory gives exactly one."""
 
-MAX_MULTIPLIERS = 1 << 20
-
-Flaw = tuple[FieldPath, str]
-"""Where a specification is wrong, and what is wrong with it."""
-
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Positive = Annotated[float, Field(gt=0, le=1e12)]
 Count = Annotated[int, Field(ge=1, le=65536)]
-Bits = Annotated[int, Field(ge=1, le=64)]
+Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object) -> object:
+        """Refuses ``words_per_cycle:`` with nothing behind it, which would mean what leaving it out means."""
+        if value is None:
+            raise ValueError("is empty; give a value or remove the line")
+        return value
 
 
 class WordBits(_Strict):
@@ -58,6 +62,7 @@ class PeArray(_Strict):
     rows: Count
     columns: Count
     below: str | None = None
+    systolic: bool = False
 
 
 class Fanout(_Strict):
@@ -65,6 +70,7 @@ class Fanout(_Strict):
 
     x: Count = 1
     y: Count = 1
+    systolic: bool = False
 
 
 class DataflowSpec(_Strict):
@@ -81,6 +87,7 @@ class MemorySpec(_Strict):
 
     name: Name
     kind: MemoryKind
+    dram: DramKind | None = None
     holds: Annotated[list[str], Field(min_length=1)]
     size_kib: Positive | None = None
     size_bytes: Annotated[int, Field(ge=1, le=1 << 50)] | None = None
@@ -154,10 +161,16 @@ class MachineSpec(_Strict):
             return self.pe_array.columns, self.pe_array.rows
         return 1, 1
 
+    def systolic(self, memory: MemorySpec) -> bool:
+        """Whether the fan-out below a memory passes operands from lane to lane."""
+        if memory.fanout is not None:
+            return memory.fanout.systolic
+        return self.pe_array is not None and memory.name == self.array_memory() and self.pe_array.systolic
+
 
 def find_flaw(spec: MachineSpec) -> Flaw | None:
     """Returns the first thing that does not hold between the fields, None if all is well."""
-    for check in (_names, _holds, _order, _homes, _sizes, _dram, _fanouts, _dataflow):
+    for check in (_names, _holds, _loops, _order, _homes, _sizes, _dram, _fanouts, _dataflow):
         for flaw in check(spec):
             return flaw
     return None
@@ -177,9 +190,16 @@ def _holds(spec: MachineSpec) -> Iterator[Flaw]:
                 yield ("memories", i, "holds"), f"unknown operand {operand!r} {near(operand, OPERANDS)}"
         if len(set(memory.holds)) < len(memory.holds):
             yield ("memories", i, "holds"), f"{memory.holds} names an operand twice; remove one"
-        for dim in memory.loops or ():
+
+
+def _loops(spec: MachineSpec) -> Iterator[Flaw]:
+    for i, memory in enumerate(spec.memories):
+        dims = memory.loops or []
+        for dim in dims:
             if dim not in DIMS:
                 yield ("memories", i, "loops"), f"unknown dim {dim!r} (dims are {' '.join(DIMS)})"
+        if len(set(dims)) < len(dims):
+            yield ("memories", i, "loops"), f"{dims} names a dim twice; remove one"
     if spec.memories[0].loops is not None:
         yield ("memories", 0, "loops"), "the outermost memory runs all loops that remain; remove this line"
 
@@ -237,6 +257,12 @@ def _sizes(spec: MachineSpec) -> Iterator[Flaw]:
 def _dram(spec: MachineSpec) -> Iterator[Flaw]:
     if spec.memories[0].area_mm2 is not None:
         yield ("memories", 0, "area_mm2"), f"{spec.memories[0].area_mm2}: dram is off chip and has no area; remove it"
+    for i, memory in enumerate(spec.memories):
+        if memory.dram is not None and memory.kind != "dram":
+            yield (
+                ("memories", i, "dram"),
+                f"{memory.dram!r} is a kind of DRAM, but {memory.name!r} is {memory.kind}; remove it",
+            )
 
 
 def _fanouts(spec: MachineSpec) -> Iterator[Flaw]:
@@ -250,10 +276,19 @@ def _fanouts(spec: MachineSpec) -> Iterator[Flaw]:
                 ("memories", names.index(below), "fanout"),
                 f"{below!r} has the fan-out of pe_array already; remove one, or put pe_array `below` another memory",
             )
-    multipliers = math.prod(math.prod(spec.fanout(memory)) for memory in spec.memories)
-    if multipliers > MAX_MULTIPLIERS:
-        where: FieldPath = ("pe_array",) if spec.pe_array is not None else ("memories",)
-        yield where, f"{multipliers} multipliers are more than {MAX_MULTIPLIERS}; make the fan-outs smaller"
+    elif all(memory.fanout is None for memory in spec.memories):
+        yield (
+            ("pe_array",),
+            "is missing, and no memory has a fanout: add `pe_array: {rows: ..., columns: ...}` or a memory's "
+            "`fanout: {x: ..., y: ...}` (1 by 1 for a single multiplier)",
+        )
+    lanes = [math.prod(spec.fanout(memory)) for memory in spec.memories]
+    if math.prod(lanes) > MAX_MULTIPLIERS:
+        widest = lanes.index(max(lanes))
+        where: FieldPath = ("memories", widest, "fanout")
+        if spec.memories[widest].fanout is None:
+            where = ("pe_array",)
+        yield where, f"{math.prod(lanes)} multipliers are more than {MAX_MULTIPLIERS}; make the fan-outs smaller"
 
 
 def _dataflow(spec: MachineSpec) -> Iterator[Flaw]:

@@ -44,7 +44,7 @@ def _memories(template: Template, machine: Accelerator) -> str:
         rows.append(
             (
                 memory.name,
-                memory.kind,
+                memory.kind + (f" ({spec.dram})" if spec.dram else ""),
                 "+".join(memory.holds),
                 str(count),
                 _capacity(memory.size_bits) + (", double-buffered" if memory.double_buffered else ""),
@@ -54,13 +54,18 @@ def _memories(template: Template, machine: Accelerator) -> str:
                 _marked(memory.leakage_mw, spec.leakage_mw),
                 "off chip" if memory.kind == "dram" else _marked(memory.area_mm2, spec.area_mm2),
                 _bandwidth(memory),
-                f"{memory.fanout_y} rows x {memory.fanout_x} columns" if memory.fanout_x * memory.fanout_y > 1 else "",
+                _fanout(memory),
             )
         )
     note = (
         "energy per access, leakage and area of one instance; * given by the file, others derived from the technology"
     )
-    return f"{_table(rows)}\n  ({note})\n"
+    runs = "".join(
+        f"  {memory.name} runs the temporal loops {' '.join(memory.loops) or 'of no dim'} only\n"
+        for memory, spec in zip(machine.memories, template.spec.memories, strict=True)
+        if spec.loops is not None
+    )
+    return f"{_table(rows)}\n  ({note})\n{runs}"
 
 
 def _arithmetic(template: Template, machine: Accelerator) -> str:
@@ -104,6 +109,12 @@ def _capacity(bits: float) -> str:
 def _bandwidth(memory: Memory) -> str:
     rates = (memory.read_words_per_cycle, memory.write_words_per_cycle, memory.words_per_cycle)
     return ", ".join("-" if math.isinf(rate) else f"{rate:g}" for rate in rates)
+
+
+def _fanout(memory: Memory) -> str:
+    if memory.fanout_x * memory.fanout_y == 1:
+        return ""
+    return f"{memory.fanout_y} rows x {memory.fanout_x} columns" + (", systolic" if memory.systolic else "")
 
 
 def _number(value: float) -> str:

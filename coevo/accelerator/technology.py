@@ -13,7 +13,7 @@ the points. It is no power law: CACTI changes the partitioning of an array as it
 * low-standby-power cells below 45 nm are the high-performance ones times the ratio of the two at 45 nm.
 
 Logic (multipliers, adders, registers) scales between nodes by Stillmaker & Baas. DRAM is off chip: it has an
-energy per bit, no area, and does not change with the chip's node.
+energy per bit by its kind, no area, and does not change with the chip's node.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from __future__ import annotations
 import csv
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from coevo.accelerator.machine import Mac
 
 SramCell = Literal["lstp", "hp"]
 """ITRS cells: low standby power (leaks little) or high performance (leaks about 4,000 times as much)."""
+
+DramKind = Literal["lpddr4", "lpddr5", "lpddr", "ddr3", "gddr5", "hbm2"]
+"""Kinds of DRAM whose energy has a source."""
 
 MIN_TECHNOLOGY_NM, MAX_TECHNOLOGY_NM = 7, 130
 """Range of the published scaling."""
@@ -140,13 +144,27 @@ def _line(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
 
 # -- storage ---------------------------------------------------------------------------------------------------
 
-# LPDDR4 as in hwcomponents-cacti. Other kinds: LPDDR5 7, DDR3 11-12, Horowitz's 20, LPDDR 40 pJ/bit.
-_DRAM_PJ_PER_BIT = 8.0
+DRAM_PJ_PER_BIT: Mapping[DramKind, float] = MappingProxyType(
+    {
+        # Accelergy's CACTI plug-in (cacti_wrapper.py), "public data".
+        "lpddr4": 8.0,
+        # Accelforge's NVDLA-like example.
+        "lpddr5": 7.03,
+        # Malladi et al., "Towards energy-proportional datacenter memory with mobile DRAM", ISCA 2012, as in Accelergy's
+        # CACTI plug-in: a whole channel with its background power, hence far above the moved bits' own energy.
+        "lpddr": 40.0,
+        "ddr3": 70.0,
+        # Chatterjee et al., "Architecting an energy-efficient DRAM system for GPUs", 2017, as in the same plug-in.
+        "gddr5": 14.0,
+        "hbm2": 3.9,
+    }
+)
+"""Energy of a bit moved to or from DRAM [pJ]. For scale: Horowitz (ISSCC 2014) has 20, ZigZag's tpu_like 11 to 12."""
 
 
-def dram(width_bits: float) -> Storage:
-    """Returns the cost of DRAM, LPDDR4: 8 pJ per bit moved; off chip, so no area and no leakage of the chip's."""
-    energy = _DRAM_PJ_PER_BIT * width_bits
+def dram(width_bits: float, kind: DramKind = "lpddr4") -> Storage:
+    """Returns the cost of DRAM: energy per bit moved [pJ]; off chip, so no area and no leakage of the chip's."""
+    energy = DRAM_PJ_PER_BIT[kind] * width_bits
     return Storage(energy, energy, 0.0, 0.0)
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_CHOICES = 10_000
 MAX_NUMBER = 1e15
 
+_FIXED = ("name", "holds", "loops", "fanout")
+"""Fields of a memory that no one value sets."""
+
 _FORMS = ({"from", "to", "step"}, {"from", "to", "times"}, {"any_of"})
 _HOW = "one of {from: 4, to: 32, step: 4}, {from: 32, to: 1024, times: 2}, {any_of: [...]}"
 
@@ -116,23 +119,23 @@ def _clean(steps: float, key: str, value: Callable[[int], float]) -> tuple[float
 
 def variable_fields(spec: MachineSpec) -> dict[str, FieldPath]:
     """Returns the fields that may vary: dotted path, memories by name, to the path in the file's data."""
-    from coevo.accelerator.schema import SIZES, MacSpec, MemorySpec
+    from coevo.accelerator.schema import SIZES, Fanout, MacSpec, MemorySpec, PeArray
 
     paths: list[FieldPath] = [(name,) for name in ("technology_nm", "clock_mhz", "sram_cell", "other_area_mm2")]
     paths += [("dataflow",), ("word_bits",)]
     paths += [("word_bits", operand) for operand in ("weights", "inputs", "outputs")]
     paths += [("mac", name) for name in MacSpec.model_fields]
     if spec.pe_array is not None:
-        paths += [("pe_array", "rows"), ("pe_array", "columns"), ("pe_array", "below")]
+        paths += [("pe_array", name) for name in PeArray.model_fields]
     fields = {".".join(map(str, path)): path for path in paths}
     for i, memory in enumerate(spec.memories):
         sized = any(getattr(memory, name) is not None for name in SIZES)
         for name in MemorySpec.model_fields:
             absent_size = name in SIZES and sized and getattr(memory, name) is None
-            if name not in ("name", "holds", "fanout") and not absent_size:
+            if name not in _FIXED and not absent_size:
                 fields[f"memories.{memory.name}.{name}"] = ("memories", i, name)
-        for axis in ("x", "y"):
-            fields[f"memories.{memory.name}.fanout.{axis}"] = ("memories", i, "fanout", axis)
+        for name in Fanout.model_fields:
+            fields[f"memories.{memory.name}.fanout.{name}"] = ("memories", i, "fanout", name)
     return fields
 
 

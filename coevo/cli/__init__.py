@@ -11,7 +11,9 @@ import click
 from coevo.cli.check import check
 from coevo.cli.evaluate import evaluate
 from coevo.cli.listing import list_known
+from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
+from coevo.cli.validate import validate
 from coevo.errors import CoevoError
 
 INTERRUPTED = 130
@@ -31,7 +33,7 @@ def app() -> None:
     """Searches networks and accelerators together: Pareto fronts of co-designs."""
 
 
-for command in (run, report, evaluate, check, list_known):
+for command in (run, report, evaluate, map_layers, check, list_known, validate):
     app.add_command(command)
 
 

@@ -25,22 +25,28 @@ Examples:
   coevo evaluate runs/quickstart/front/0123456789.yaml
   coevo evaluate runs/quickstart/front/0123456789.yaml --accelerator nvdla
   coevo evaluate --network digits_mbconv --input 1x8x8 --accelerator eyeriss --set pe_array.rows=8
+  coevo evaluate --network model.onnx --accelerator eyeriss
+  coevo evaluate --network mine.py:make_net --input 3x224x224 --accelerator eyeriss
 """
 
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("design", required=False)
-@click.option("--network", help="A network space, instead of a design's network.")
+@click.option("--network", help="A network space, or your own: model.onnx, file.py:name.")
 @click.option(
     "--gene", "genes", multiple=True, metavar=_PAIR, help="A gene of --network; others take their first choice."
 )
-@click.option("--input", "shape", default="3x32x32", show_default=True, metavar="CxHxH", help="Input of --network.")
+@click.option("--input", "shape", default="3x32x32", show_default=True, metavar="CxHxH",
+              help="Input of --network; of your own also 128x64, or 128:int64 for tokens.")  # fmt: skip
 @click.option("--classes", type=click.IntRange(min=1), default=10, show_default=True, help="Classes of --network.")
+@click.option("--ignore-unknown", "ignored", multiple=True, metavar="OPERATOR",
+              help="An operator of your own network that counts as nothing; repeatable.")  # fmt: skip
 @click.option("--accelerator", help="An accelerator template, instead of a design's machine.")
 @click.option("--set", "choices", multiple=True, metavar=_PAIR, help="A `vary` field of --accelerator; repeatable.")
 @click.option("--objective", type=click.Choice(["edp", "latency", "energy"]), default="edp", show_default=True,
               help="What the mapper minimises.")  # fmt: skip
 @click.option("--remap", is_flag=True, help="Searches the mappings again instead of using the design's.")
+@click.option("--figures", metavar="DIR", help="Draws energy by part, utilization and the roofline into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Prints JSON.")
 def evaluate(
     design: str | None,
@@ -48,13 +54,17 @@ def evaluate(
     genes: tuple[str, ...],
     shape: str,
     classes: int,
+    ignored: tuple[str, ...],  # noqa: ARG001 (own_workload reads it from the context)
     accelerator: str | None,
     choices: tuple[str, ...],
     objective: str,
     remap: bool,
+    figures: str | None,
     as_json: bool,
 ) -> None:
     """Scores a network on an accelerator: a DESIGN file of a front, or --network and --accelerator."""
+    from coevo.report.roofline import bounds_text
+
     known = None
     _refuse_idle_options(click.get_current_context())
     if design is None and (network is None or accelerator is None):
@@ -69,14 +79,16 @@ def evaluate(
         layers = _given(design or "", workload, machine, known.mappings)
     else:
         layers = _mapped(workload, machine, objective)
-    data = summary(workload, machine, layers)
-    print(json.dumps(data, indent=2) if as_json else _text(data, machine))
+    data = summary(workload, machine, layers) | _drawn(layers, machine, figures)
+    print(json.dumps(data, indent=2) if as_json else _text(data, machine) + "\n" + bounds_text(layers, machine))
+    if figures is not None and not as_json:
+        print("figures:", *(file for file in data["figures"] if file.endswith(".png")))
 
 
 def _refuse_idle_options(context: click.Context) -> None:
     """Refuses options that would change nothing: a design's own network and machine stay as they are."""
     options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
-    needs = {"genes": "network", "shape": "network", "classes": "network", "choices": "accelerator"}
+    needs = dict.fromkeys(("genes", "shape", "classes", "ignored"), "network") | {"choices": "accelerator"}
     for name, needed in needs.items():
         given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
         if given and context.params[needed] is None:
@@ -86,10 +98,14 @@ def _refuse_idle_options(context: click.Context) -> None:
 def _workload(network: str | None, genes: Sequence[str], shape: str, classes: int) -> Workload:
     import numpy as np
 
+    from coevo.cli.own_network import own_workload
     from coevo.networks import build_family, load_space
     from coevo.protocols import Task
     from coevo.space import Space
 
+    own = own_workload(network or "")
+    if own is not None:
+        return own
     parts = shape.split("x")
     if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts) or parts[1] != parts[2]:
         raise SpecError(f"must read channels x height x width with height = width, such as 3x32x32; got {shape!r}",
@@ -155,6 +171,15 @@ def _mapped(workload: Workload, machine: Accelerator, objective: str) -> tuple[L
     return cost.layers
 
 
+def _drawn(layers: Sequence[LayerCost], machine: Accelerator, folder: str | None) -> dict[str, list[str]]:
+    """Draws the figures if they are wanted, and returns the files' names."""
+    if folder is None:
+        return {}
+    from coevo.report.cost_figures import write_cost_figures
+
+    return {"figures": [str(file) for file in write_cost_figures(layers, machine, Path(folder))]}
+
+
 def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost]) -> dict[str, Any]:
     """Returns all figures of a workload on a machine as plain data, units in the names."""
     cycles = sum(layer.cycles for layer in layers)
@@ -204,10 +229,10 @@ def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
     lines += [f"  {name:12} {value:.6g} mJ, {value / total:.1%}" for name, value in data["energy_by_part_mj"].items()]
     width = max(len(x["name"]) for x in data["layers"])
     lines.append(
-        f"{'layer':{width}}  {'kind':6} {'MACs':>12} {'cycles':>12}  {'bound by':12} {'busy':>6} {'energy uJ':>12}"
+        f"{'layer':{width}}  {'kind':11} {'MACs':>12} {'cycles':>12}  {'bound by':12} {'busy':>6} {'energy uJ':>12}"
     )
     lines += [
-        f"{x['name']:{width}}  {x['kind']:6} {x['macs']:12,} {x['cycles']:12,.0f}  {x['bound_by']:12} "
+        f"{x['name']:{width}}  {x['kind']:11} {x['macs']:12,} {x['cycles']:12,.0f}  {x['bound_by']:12} "
         f"{x['utilization']:6.1%} {x['energy_uj']:12.4g}"
         for x in data["layers"]
     ]

@@ -7,18 +7,17 @@ dataflow); sizes, bandwidths and energies differ per pair and are arrays ``(pair
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator, Dataflow, Memory
-from coevo.cost.nest import Window
+from coevo.cost.nest import Array, Window
 from coevo.workload import DIMS, OPERANDS, Layer
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,21 @@ class Layers:
         return tuple(dim for dim, bound in zip(DIMS, self.bounds, strict=True) if float(bound.max()) > 1)
 
 
-def layers_of(layers: Sequence[Layer]) -> Layers:
+Column = Callable[[Sequence[float]], Any]
+"""Turns figures, one for each item, into the form in which formulas take them."""
+
+
+def _column(values: Sequence[float]) -> Array:
+    return np.array(values, dtype=np.float64)[:, None]
+
+
+def _alone(values: Sequence[float]) -> float:
+    """The figure of a batch's one pair, as a plain number: formulas run on it many times faster than on arrays."""
+    return float(values[0])
+
+
+def layers_of(layers: Sequence[Layer], column: Column = _column) -> Layers:
     """Returns the layers of a batch as arrays."""
-
-    def column(values: Sequence[float]) -> Array:
-        return np.array(values, dtype=np.float64)[:, None]
-
     return Layers(
         bounds=np.array([layer.bounds for layer in layers], dtype=np.float64).T[:, :, None],
         window=Window(
@@ -135,7 +143,8 @@ class Machines:
         usable_bits: Bits a tile may occupy.
         bits: Bits of a word by operand.
         per_word: Accesses that a word of an operand takes, by (memory, operand).
-        read_energy_pj, write_energy_pj: Per access.
+        clusters: Groups of instances that share an access, by memory; None where every instance has its own.
+        read_energy_pj, write_energy_pj, update_energy_pj: Per access.
         read_time, write_time, shared_time: Cycles per word of an operand, by (memory, operand); None where no
             machine limits that bandwidth.
         leakage_pj: Per cycle and instance; the last entry is the multipliers'.
@@ -146,8 +155,10 @@ class Machines:
     usable_bits: Sequence[Array]
     bits: Mapping[str, Array]
     per_word: Mapping[tuple[int, str], Array]
+    clusters: Sequence[Array | None]
     read_energy_pj: Sequence[Array]
     write_energy_pj: Sequence[Array]
+    update_energy_pj: Sequence[Array]
     read_time: Mapping[tuple[int, str], Array | None]
     write_time: Mapping[tuple[int, str], Array | None]
     shared_time: Mapping[tuple[int, str], Array | None]
@@ -161,25 +172,32 @@ def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Mac
     index: dict[str, int] = {}
     which = np.array([index.setdefault(machine.key, len(index)) for machine in machines])
     different = [machines[int(i)] for i in np.unique(which, return_index=True)[1]]
+    words = [x.bits or m.bits for x, m in zip(layers, machines, strict=True)]
+    bits = {operand: _column([width[i] for width in words]) for i, operand in enumerate(OPERANDS)}
+    return _figures(different, bits, lambda values: np.array(values, dtype=np.float64)[which, None])
 
-    def column(values: Sequence[float]) -> Array:
-        return np.array(values, dtype=np.float64)[which, None]
 
-    def times(memory: int, operand: str, bandwidth: str) -> Array | None:
-        figures = column([getattr(m.memories[memory], bandwidth) for m in different])
-        words = bits[operand] / column([m.memories[memory].word_bits for m in different])
-        return words / figures if np.isfinite(figures).any() else None
+def _figures(machines: Sequence[Accelerator], bits: Mapping[str, Any], column: Column) -> Machines:
+    """Returns the machines' figures.
 
-    bits = {
-        operand: np.array([(x.bits or m.bits)[i] for x, m in zip(layers, machines, strict=True)], np.float64)[:, None]
-        for i, operand in enumerate(OPERANDS)
-    }
+    Args:
+        machines: Alike in structure.
+        bits: Bits of a word by operand.
+        column: Turns one figure per machine into the form that ``bits`` has.
+    """
+
+    def times(memory: int, operand: str, bandwidth: str) -> Any | None:
+        limits = [getattr(m.memories[memory], bandwidth) for m in machines]
+        if all(math.isinf(limit) for limit in limits):
+            return None
+        return bits[operand] / column([m.memories[memory].word_bits for m in machines]) / column(limits)
+
     count = range(len(machines[0].memories))
     held = [(i, operand) for i in count for operand in machines[0].memories[i].holds]
-    memories = [[m.memories[i] for m in different] for i in count]
+    memories = [[m.memories[i] for m in machines] for i in count]
     # mW x cycles / MHz = nJ
-    leakage = [column([1e3 * m.memories[i].leakage_mw / m.clock_mhz for m in different]) for i in count]
-    leakage.append(column([1e3 * m.mac.leakage_mw / m.clock_mhz for m in different]))
+    leakage = [column([1e3 * m.memories[i].leakage_mw / m.clock_mhz for m in machines]) for i in count]
+    leakage.append(column([1e3 * m.mac.leakage_mw / m.clock_mhz for m in machines]))
     return Machines(
         fanout=[(column([x.fanout_x for x in level]), column([x.fanout_y for x in level])) for level in memories],
         usable_bits=[column([memory.usable_bits for memory in level]) for level in memories],
@@ -188,13 +206,20 @@ def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Mac
             (i, operand): bits[operand] / column([x.word_bits * x.words_per_access for x in memories[i]])
             for i, operand in held
         },
+        clusters=[
+            column([m.instances[i] // m.memories[i].cluster_size for m in machines])
+            if any(x.cluster_size > 1 for x in memories[i])
+            else None
+            for i in count
+        ],
         read_energy_pj=[column([x.read_energy_pj for x in level]) for level in memories],
         write_energy_pj=[column([x.write_energy_pj for x in level]) for level in memories],
+        update_energy_pj=[column([x.energy_of_update_pj for x in level]) for level in memories],
         read_time={key: times(*key, "read_words_per_cycle") for key in held},
         write_time={key: times(*key, "write_words_per_cycle") for key in held},
         shared_time={key: times(*key, "words_per_cycle") for key in held},
         leakage_pj=leakage,
-        mac_energy_pj=column([m.mac.energy_pj for m in different]),
+        mac_energy_pj=column([m.mac.energy_pj for m in machines]),
     )
 
 
@@ -224,3 +249,10 @@ def batch_of(pairs: Sequence[tuple[Layer, Accelerator]], *, merge: bool = True) 
     machines = [machine for _, machine in pairs]
     structure = structure_of(machines[0], layers[0].has_weights, merge=merge)
     return Batch(structure, layers_of(layers), machines_of(machines, layers))
+
+
+def batch_of_one(layer: Layer, machine: Accelerator) -> Batch:
+    """Returns one pair as plain numbers instead of arrays, every memory a level of its own."""
+    bits = {operand: float(width) for operand, width in zip(OPERANDS, layer.bits or machine.bits, strict=True)}
+    structure = structure_of(machine, layer.has_weights, merge=False)
+    return Batch(structure, layers_of([layer], _alone), _figures([machine], bits, _alone))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coevo.accelerator.machine import Accelerator
-from coevo.cost.batch import Batch, Structure, batch_of
-from coevo.cost.candidates import inner_first, x_slot, y_slot
-from coevo.cost.mapper import Found
-from coevo.cost.nest import Loop, traffic
+from coevo.cost.batch import Batch, batch_of_one
+from coevo.cost.interconnect import Carried, Transport
+from coevo.cost.nest import Loop, tiles_of, traffic
 from coevo.cost.price import (
     Moved,
     access_energy,
+    accessed,
     leakage,
     level_instances,
     memory_cycles,
@@ -23,34 +24,8 @@ from coevo.cost.price import (
     tile_bits,
 )
 from coevo.design import LayerCost
-from coevo.mapping import LevelMapping, Mapping
+from coevo.mapping import Mapping
 from coevo.workload import DIMS, OPERANDS, Layer
-
-Array = NDArray[np.float64]
-
-
-def mapping_of(structure: Structure, found: Found, pair: int) -> Mapping:
-    """Returns a pair's mapping as a noun: a level's temporal loops go to the innermost of its memories."""
-    count = len(structure.levels)
-    factors = found.factors[:, :, pair, 0].astype(int)
-    mapped = []
-    for level, memories in enumerate(structure.levels):
-        order = inner_first(int(found.orders[pair, level]))[::-1]
-        mapped += [LevelMapping(structure.names[memory]) for memory in memories[:-1]]
-        mapped.append(
-            LevelMapping(
-                structure.names[memories[-1]],
-                _bounds(factors[level], order),
-                _bounds(factors[x_slot(count, level)], structure.dataflow.x),
-                _bounds(factors[y_slot(count, level)], structure.dataflow.y),
-            )
-        )
-    return Mapping(tuple(mapped))
-
-
-def _bounds(factors: NDArray[np.int64], dims: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    bounds = ((dim, int(factors[DIMS.index(dim)])) for dim in dims)
-    return tuple((dim, bound) for dim, bound in bounds if bound > 1)
 
 
 def evaluate_mapping(layer: Layer, machine: Accelerator, mapping: Mapping) -> LayerCost:
@@ -65,22 +40,54 @@ def evaluate_mapping(layer: Layer, machine: Accelerator, mapping: Mapping) -> La
         ValueError: The mapping does not fit layer or machine; the text says which loop or memory, how much is
             needed and how much there is.
     """
+    return cost_of(analyse(layer, machine, mapping))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a mapping moves and takes, per instance; all figures are plain numbers.
+
+    Attributes:
+        layer, machine, mapping: As given.
+        batch: The pair.
+        nest: The mapping's loops, innermost first.
+        moved: Words moved by (memory, operand).
+        transport: What the fan-outs carry.
+    """
+
+    layer: Layer
+    machine: Accelerator
+    mapping: Mapping
+    batch: Batch
+    nest: list[Loop]
+    moved: Moved
+    transport: Transport
+
+    @cached_property
+    def carried(self) -> dict[tuple[int, str], Carried]:
+        """What every network carries of every operand, by (memory above it, operand)."""
+        bits = self.batch.machines.bits
+        memories = enumerate(self.machine.memories)
+        return self.transport.carried({(i, x): bits[x] / memory.word_bits for i, memory in memories for x in OPERANDS})
+
+
+def analyse(layer: Layer, machine: Accelerator, mapping: Mapping) -> Analysis:
+    """Returns what a mapping moves; the arguments and errors are those of `evaluate_mapping`."""
     _check_loops(layer, machine, mapping)
-    batch = batch_of([(layer, machine)], merge=False)
-    nest = _nest(mapping)
-    moved = traffic(nest, batch.structure.homes, len(batch.structure.levels), batch.layers.window)
+    batch, nest, count = batch_of_one(layer, machine), _nest(mapping), len(machine.memories)
+    homes, window = batch.structure.homes, batch.layers.window
+    transport = Transport(nest, machine, window, tiles_of(nest, count, window), homes)
+    moved = traffic(nest, homes, count, window, transport.relays())
     _check_capacity(batch, machine, moved)
-    return _layer_cost(layer, machine, mapping, batch, nest, moved)
+    return Analysis(layer, machine, mapping, batch, nest, moved, transport)
 
 
 def _nest(mapping: Mapping) -> list[Loop]:
     nest = []
     for level in reversed(range(len(mapping.levels))):
         loops = mapping.levels[level]
-        for dim, bound in (*loops.x, *loops.y):
-            nest.append(Loop(dim, np.full((1, 1), float(bound)), level, spatial=True))
-        for dim, bound in reversed(loops.temporal):
-            nest.append(Loop(dim, np.full((1, 1), float(bound)), level))
+        nest += [Loop(dim, float(bound), level, spatial=True) for dim, bound in (*loops.x, *loops.y)]
+        nest += [Loop(dim, float(bound), level) for dim, bound in reversed(loops.temporal)]
     return nest
 
 
@@ -100,7 +107,7 @@ def _check_loops(layer: Layer, machine: Accelerator, mapping: Mapping) -> None:
 
 def _check_capacity(batch: Batch, machine: Accelerator, moved: Moved) -> None:
     for memory, level in memory_levels(batch):
-        needed = float(tile_bits(batch, memory, level, moved).max())
+        needed = tile_bits(batch, memory, level, moved)
         usable = machine.memories[memory].usable_bits
         if needed > usable:
             raise ValueError(
@@ -108,37 +115,50 @@ def _check_capacity(batch: Batch, machine: Accelerator, moved: Moved) -> None:
             )
 
 
-def _layer_cost(
-    layer: Layer, machine: Accelerator, mapping: Mapping, batch: Batch, nest: list[Loop], moved: Moved
-) -> LayerCost:
-    instances = [float(np.max(count)) for count in level_instances(batch, nest)]
+def access_energies(analysis: Analysis) -> NDArray[np.float64]:
+    """Returns the energy of the accesses of all instances ``(memory, operand)`` [pJ], networks not included."""
+    batch = analysis.batch
+    instances = level_instances(batch, analysis.nest)
+    energy = np.zeros((len(analysis.machine.memories), len(OPERANDS)))
+    for (memory, operand), words in analysis.moved.items():
+        paying = accessed(batch, memory, instances[memory])
+        energy[memory, OPERANDS.index(operand)] = access_energy(batch, memory, operand, words) * paying
+    return energy
+
+
+def cost_of(analysis: Analysis) -> LayerCost:
+    """Returns what an analysed mapping costs."""
+    layer, machine, batch, nest = analysis.layer, analysis.machine, analysis.batch, analysis.nest
+    instances = level_instances(batch, nest)
     shape = (len(machine.memories), len(OPERANDS))
-    energy, reads, writes, tiles = (np.zeros(shape) for _ in range(4))
-    for (memory, operand), words in moved.items():
+    energy = access_energies(analysis)
+    reads, writes, tiles = (np.zeros(shape) for _ in range(3))
+    for (memory, operand), words in analysis.moved.items():
         at = memory, OPERANDS.index(operand)
-        energy[at] = float(np.max(access_energy(batch, memory, operand, words))) * instances[memory]
-        reads[at] = float(np.max(words.reads)) * instances[memory]
-        writes[at] = float(np.max(words.writes)) * instances[memory]
-        tiles[at] = float(np.max(words.tile))
-    compute = float(np.prod([float(np.max(loop.bound)) for loop in nest if not loop.spatial]))
-    by_memory = np.array([float(np.max(memory_cycles(batch, i, i, moved))) for i in range(shape[0])])
-    cost = price(batch, nest, moved)
-    cycles = float(cost.cycles.max())
+        reads[at] = words.reads * instances[memory]
+        writes[at] = words.writes * instances[memory]
+        tiles[at] = words.tile
+    if not all(memory.interconnect.free for memory in machine.memories):
+        for (memory, operand), carried in analysis.carried.items():
+            energy[memory, OPERANDS.index(operand)] += carried.energy_pj
+    compute = math.prod(loop.bound for loop in nest if not loop.spatial)
+    by_memory = np.array([memory_cycles(batch, i, i, analysis.moved) for i in range(shape[0])])
+    cost = price(batch, nest, analysis.moved)
     return LayerCost(
         layer=layer,
-        mapping=mapping,
-        compute_cycles=compute,
-        cycles=cycles,
+        mapping=analysis.mapping,
+        compute_cycles=float(compute),
+        cycles=cost.cycles,
         bound_by="compute" if compute >= by_memory.max() else machine.memories[int(by_memory.argmax())].name,
-        utilization=layer.operations / (machine.pes * cycles),
+        utilization=layer.operations / (machine.pes * cost.cycles),
         mac_energy_pj=layer.operations * machine.mac.energy_pj,
-        leakage_pj=float(np.max(leakage(batch, level_instances(batch, nest), np.array(cycles)))),
+        leakage_pj=leakage(batch, instances, cost.cycles),
         energy_pj=energy,
         reads=reads,
         writes=writes,
         tile_words=tiles,
         memory_cycles=by_memory,
-        bytes_used=float(cost.bytes_used.max()),
+        bytes_used=cost.bytes_used,
     )
 
 

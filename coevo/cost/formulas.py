@@ -1,7 +1,10 @@
 """The formulas of the loop-nest model, each once: plain elementwise arithmetic.
 
-They run on numpy arrays, on torch tensors and on plain numbers; `coevo.cost.kernel` compiles the same source. So
-nothing here may branch on a value or call anything but arithmetic: a condition is a factor of 0 or 1.
+They run on numpy arrays, on torch tensors and on plain numbers; `coevo.cost.exact` compiles the same source. So
+nothing here may branch on a value or call anything but arithmetic: a condition is a factor, 0 or 1 where bounds are
+whole. Between whole bounds it goes from one to the other in a straight line, and what hangs on several
+conditions is their mean, as if each held by its share: the formulas are the exact model at whole bounds and
+continuous in between, which is what a gradient needs (`coevo.cost.relaxed`).
 
 The rules are Timeloop's (Parashar et al., "Timeloop: a systematic approach to DNN accelerator evaluation",
 ISPASS 2019, sec. V-VI; NVlabs/timeloop's nest analysis).
@@ -14,15 +17,20 @@ from typing import Any
 Array = Any
 """A numpy array, a torch tensor or a number; all arguments of a call broadcast together."""
 
-Fold = tuple[Array, Array, Array, Array, Array, Array, Array]
+Fold = tuple[Array, Array, Array, Array, Array, Array, Array, Array]
 """State of the inputs' fold over the loops outside a tile, innermost first; starts as `START`.
 
-(steps, slides, moved, h, w, lead_h, lead_w): steps in time at which words may come in; those of them that slide the
-window; whether the tile has moved; how far the loops so far carry it along height and width [word], infinite once
-it left the window along another axis; the innermost moving loop's step.
+(steps, slides, slid, away, h, w, lead_h, lead_w): steps in time at which words may come in; those of them that
+slide the window; whether the tile has moved along height or width; whether it has moved along another axis; how far
+the loops so far carry it along height and width [word]; the innermost such loop's step, times ``slid``.
 """
 
-START = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+START = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def moves(bound: Array) -> Array:
+    """Whether a loop iterates: 0 at bound 1, 1 from 2 on, the share in between."""
+    return (bound - 1) - (bound - 2) * (bound > 2)
 
 
 def span(outputs: Array, taps: Array, stride: Array, dilation: Array) -> Array:
@@ -37,19 +45,21 @@ def still(steps: Array, moved: Array, bound: Array) -> Array:
 
 def repeat(fold: Fold, bound: Array) -> Fold:
     """The inputs' fold after a loop that does not move them."""
-    steps, slides, moved, h, w, lead_h, lead_w = fold
-    return still(steps, moved, bound), slides * bound, moved, h, w, lead_h, lead_w
+    steps, slides, slid, away, h, w, lead_h, lead_w = fold
+    moved = 1 - (1 - slid) * (1 - away)
+    return steps * (1 + moved * (bound - 1)), slides * bound, slid, away, h, w, lead_h, lead_w
 
 
-def jump(fold: Fold, bound: Array) -> Fold:
-    """The inputs' fold after a loop over batch, groups or channels: every step is a new tile, no window slides on."""
-    steps, slides, moved, h, w, lead_h, lead_w = fold
-    moves = bound > 1
-    far = 1e18 * moves
-    return steps * bound, slides * bound, 1 - (1 - moved) * (1 - moves), h + far, w + far, lead_h, lead_w
+def jump(fold: Fold, bound: Array, iterates: Array) -> Fold:
+    """The inputs' fold after a loop over batch, groups or channels: every step is a new tile, no window slides on.
+
+    ``iterates`` are the bound's `moves`, here and in `slide`.
+    """
+    steps, slides, slid, away, h, w, lead_h, lead_w = fold
+    return steps * bound, slides * bound, slid, away + iterates * (1 - away), h, w, lead_h, lead_w
 
 
-def slide(fold: Fold, bound: Array, step_h: Array, step_w: Array) -> Fold:
+def slide(fold: Fold, bound: Array, iterates: Array, step_h: Array, step_w: Array) -> Fold:
     """The inputs' fold after a loop that moves the window by a step along height or width; the other step is 0.
 
     A step brings in the rim alone if it equals the step before, which is the innermost moving loop's: so that
@@ -57,21 +67,22 @@ def slide(fold: Fold, bound: Array, step_h: Array, step_w: Array) -> Fold:
     their second iteration, would go on; and nothing where it lands where they stand (Timeloop runs the first two
     iterations of every loop and counts the second for all that follow).
     """
-    steps, slides, moved, h, w, lead_h, lead_w = fold
-    moves = bound > 1
-    first = moves * (1 - moved)
-    lead_h, lead_w = lead_h + first * step_h, lead_w + first * step_w
+    steps, slides, slid, away, h, w, lead_h, lead_w = fold
     ahead_h, ahead_w = step_h - h, step_w - w
-    same = moves * (abs(ahead_h) + abs(ahead_w) < 0.5)
-    on = moves * (abs(ahead_h - lead_h) + abs(ahead_w - lead_w) < 0.5)
+    apart = abs(ahead_h) + abs(ahead_w)
+    same = (1 - away) * (1 - apart) * (apart < 1)
+    turn = abs(slid * ahead_h - lead_h) + abs(slid * ahead_w - lead_w)
+    on = (1 - away) * (1 - slid + slid * (1 - turn) * (turn < 1))
+    first = iterates * (1 - slid)
     return (
         steps * bound - same * (bound - 1),
         slides * bound + on * (bound - 1),
-        moved + first,
-        h + moves * step_h,
-        w + moves * step_w,
-        lead_h,
-        lead_w,
+        slid + first,
+        away,
+        h + iterates * step_h,
+        w + iterates * step_w,
+        lead_h + first * step_h,
+        lead_w + first * step_w,
     )
 
 

@@ -1,181 +1,289 @@
-"""The mapper: searches the best mapping of every pair of a batch, all pairs at once.
+"""The mapper: the best mapping of a layer on a machine, proven.
 
-The mapspace: every dim that the dataflow allows may unroll over each axis of every fan-out, by any factor
-(ceiling division, surplus lanes idle); the rest splits into divisors over the levels; the loops of a level run
-in any order of the groups pixels, filters and taps, the level that feeds the array with those innermost that keep
-the dataflow's stationary operand in place.
+The mapspace. Every dim that the dataflow allows may unroll over each axis of every fan-out by any factor that wastes
+no step (ceiling division; surplus lanes are idle). The iterations that remain split into any divisors over the
+levels, as far as a memory's ``loops`` allow. Memories that follow each other without a fan-out and hold different
+operands have one set of loops in common, the innermost one's: they are one level. A level's loops run in any order;
+at the level that feeds the innermost fan-out, those that leave the dataflow's stationary operand in place are
+innermost. Each memory keeps what its template says (bypass is the template's). A mapping is valid if every memory
+holds the tiles of all its operands.
 
-The search goes from the multipliers outwards and keeps the best partial mappings (a beam). At each level it grows
-tiles in many ways, puts what remains into the next level out, and scores that by the full formulas, with what
-lies further out at its compulsory minimum. So at the outermost level the score is exact, and only a mapping that
-fits every memory can win. The beam makes it a good mapping, not a proven optimum; `tests/cost` measures the gap.
+The search (`coevo.cost.search`) leaves out only what a lower bound, or equality with what it prices, shows to be no
+better; tests enumerate small mapspaces in full and find nothing better.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coevo.cost.batch import Batch
-from coevo.cost.candidates import GROUPS, ORDERS, STILL, best, growths, loops, remaining, take, unrollings
-from coevo.cost.nest import traffic
-from coevo.cost.price import Price, fits, price
-from coevo.workload import OPERANDS
-
-Array = NDArray[np.float64]
+from coevo.accelerator.machine import DATA_MOVER, Accelerator, Memory
+from coevo.cost.exact import ORDERS, Floats, Ints
+from coevo.cost.nest import Tile, Window
+from coevo.cost.search import search
+from coevo.mapping import LevelMapping, Mapping
+from coevo.workload import DIMS, OPERANDS, Layer
 
 Goal = Literal["edp", "latency", "energy"]
-WEIGHTS = {"edp": (1.0, 1.0), "latency": (1.0, 1e-3), "energy": (1e-3, 1.0)}
-"""Exponents of (cycles, energy) in what the mapper minimises; the small one breaks ties."""
-
-UNROLLINGS = 8
-BEAM = 4
+GOALS: tuple[Goal, ...] = ("edp", "latency", "energy")
 
 
 @dataclass(frozen=True)
 class Found:
-    """The best mapping of each pair, and what it costs.
+    """The best mapping of a layer on a machine, and what it costs.
 
     Attributes:
-        factors: ``(slot, dim, pair, 1)``, see `coevo.cost.candidates`.
-        orders: Index into ORDERS ``(pair, level)``.
-        valid: Whether a mapping that fits was found ``(pair,)``; if not, the other figures mean nothing.
-        cycles: Latency [cycle] ``(pair,)``.
-        energy_pj: Energy [pJ] ``(pair,)``.
-        bytes_used: Bytes that the tiles occupy on chip, all instances together ``(pair,)``.
+        cycles: Latency [cycle].
+        energy_pj: Energy [pJ].
+        bytes_used: Bytes that the tiles occupy on chip, all instances together.
+        tiles: Temporal iterations inside each level's tile ``(level + 1, dim)``.
+        axes: Factors over every fan-out's columns and rows ``(level, 2, dim)``.
+        orders: Rows of `coevo.cost.exact.ORDERS` ``(level,)``.
+        priced: Mappings that were priced.
     """
 
-    factors: Array
-    orders: NDArray[np.int64]
-    valid: NDArray[np.bool_]
-    cycles: Array
-    energy_pj: Array
-    bytes_used: Array
+    cycles: float
+    energy_pj: float
+    bytes_used: float
+    tiles: NDArray[np.int32]
+    axes: NDArray[np.int32]
+    orders: NDArray[np.int8]
+    priced: int
 
 
-def search(batch: Batch, goal: Goal = "edp") -> Found:
-    """Returns the best mapping found for each pair of a batch."""
-    found = _beam(batch, goal, shrink=1)
-    shrink = 2
-    widest = max((float(x.max()) for fan in batch.machines.fanout for x in fan), default=1.0)
-    # Unrolling as far as the array goes may overflow a small buffer outside it: then a part of the array will do.
-    while not found.valid.all() and shrink < 2 * widest:
-        found = _fill_in(found, _beam(batch, goal, shrink))
-        shrink *= 2
+@dataclass(frozen=True)
+class _Form:
+    """What machines that are searched together have in common, as the compiled search takes it (see there)."""
+
+    levels: tuple[tuple[int, ...], ...]
+    fans: tuple[int, ...]
+    over: tuple[tuple[bool, ...], ...]
+    allowed: tuple[tuple[bool, ...], ...]
+    memory: tuple[tuple[int, ...], ...]
+    order_rule: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Packed:
+    """A machine as the compiled search takes it, for layers with or without weights."""
+
+    form: _Form
+    sizes: Ints
+    per_bit: Floats
+    extra: Floats
+    room: Floats
+
+
+def levels_of(machine: Accelerator) -> tuple[tuple[int, ...], ...]:
+    """Memory indices by level; see the module's text."""
+    levels: list[list[int]] = []
+    for i, memory in enumerate(machine.memories):
+        before = machine.memories[levels[-1][-1]] if levels else None
+        held = {operand for j in levels[-1] for operand in machine.memories[j].holds} if levels else set()
+        apart = before is None or before.fanout_x * before.fanout_y > 1 or held & set(memory.holds)
+        if apart:
+            levels.append([i])
+        else:
+            levels[-1].append(i)
+    return tuple(tuple(level) for level in levels)
+
+
+def _packed(machine: Accelerator, has_weights: bool) -> _Packed:
+    flow = machine.dataflow if has_weights else DATA_MOVER
+    levels = levels_of(machine)
+    last = [machine.memories[level[-1]] for level in levels]
+    fans = tuple(i for i, memory in enumerate(last) if memory.fanout_x * memory.fanout_y > 1)
+    memory = np.full((len(levels), len(OPERANDS)), -1)
+    per_bit = np.zeros((6, len(levels), len(OPERANDS)))
+    extra = np.zeros((3, max(len(levels) + 1, 3)))
+    extra[1, 0] = -1
+    allowed = []
+    for i, level in enumerate(levels):
+        allowed.append(tuple(any(dim in machine.memories[at].loops for at in level) for dim in DIMS))
+        for at in level:
+            m = machine.memories[at]
+            extra[0, i] += 1e3 * m.leakage_mw / machine.clock_mhz  # mW x cycles / MHz = nJ
+            for operand in m.holds:
+                o = OPERANDS.index(operand)
+                memory[i, o] = at
+                per_bit[:, i, o] = _figures_per_bit(m)
+    extra[0, len(levels)] = 1e3 * machine.mac.leakage_mw / machine.clock_mhz
+    form = _Form(
+        levels=levels,
+        fans=fans,
+        over=tuple(tuple(dim in axis for dim in DIMS) for axis in (flow.x, flow.y)),
+        allowed=tuple(allowed),
+        memory=tuple(tuple(int(at) for at in row) for row in memory),
+        order_rule=(
+            fans[-1] if fans else max(len(levels) - 2, 0),
+            len(OPERANDS) if flow.stationary is None else OPERANDS.index(flow.stationary),
+        ),
+    )
+    return _Packed(
+        form=form,
+        sizes=np.array([(m.fanout_x, m.fanout_y) for m in last], dtype=np.int64),
+        per_bit=per_bit,
+        extra=extra,
+        room=np.array([m.usable_bits for m in machine.memories], dtype=np.float64),
+    )
+
+
+def _figures_per_bit(memory: Memory) -> list[float]:
+    """Energy [pJ/bit] of reading, updating, writing; time [cycle/bit] of reading, writing, either."""
+    update = memory.write_energy_pj if memory.update_energy_pj is None else memory.update_energy_pj
+    access = memory.word_bits * memory.words_per_access
+    bandwidths = memory.read_words_per_cycle, memory.write_words_per_cycle, memory.words_per_cycle
+    return [
+        *(energy / access for energy in (memory.read_energy_pj, update, memory.write_energy_pj)),
+        *(1 / (memory.word_bits * words) for words in bandwidths),  # 0 where unlimited
+    ]
+
+
+def find_mapping(layer: Layer, machine: Accelerator, goal: Goal = "edp", cycles_below: float = math.inf) -> Found | None:
+    """Returns the best mapping of a layer on a machine, None if no mapping is valid.
+
+    Args:
+        layer: The layer.
+        machine: The machine.
+        goal: What is least: energy x delay, latency (then energy), or energy (then latency).
+        cycles_below: Only mappings faster than this.
+    """
+    return find_mappings([(layer, machine)], goal, cycles_below)[0]
+
+
+def find_front(layer: Layer, machine: Accelerator) -> list[Found]:
+    """Returns the whole front of a layer's mappings on a machine by (energy, latency), the least energy first."""
+    front: list[Found] = []
+    found = find_mapping(layer, machine, "energy")
+    while found is not None:
+        front.append(found)
+        found = find_mapping(layer, machine, "energy", cycles_below=found.cycles)
+    return front
+
+
+def find_mappings(
+    pairs: Sequence[tuple[Layer, Accelerator]], goal: Goal = "edp", cycles_below: float = math.inf, jobs: int = 1
+) -> list[Found | None]:
+    """Returns the best mapping of every (layer, machine), None where no mapping is valid.
+
+    Args:
+        pairs: Layers and machines.
+        goal: What is least: energy x delay, latency (then energy), or energy (then latency).
+        cycles_below: Only mappings faster than this.
+        jobs: Threads; the search runs outside the interpreter's lock.
+    """
+    packed: dict[tuple[str, bool], _Packed] = {}
+    groups: dict[_Form, list[int]] = {}
+    for i, (layer, machine) in enumerate(pairs):
+        key = machine.key, layer.has_weights
+        if key not in packed:
+            packed[key] = _packed(machine, layer.has_weights)
+        groups.setdefault(packed[key].form, []).append(i)
+    tasks = [(form, indices[start::count]) for form, indices in groups.items()
+             for count in [min(jobs, len(indices))] for start in range(count)]  # fmt: skip
+    found: list[Found | None] = [None] * len(pairs)
+
+    def work(task: tuple[_Form, list[int]]) -> None:
+        form, indices = task
+        chosen = [pairs[i] for i in indices]
+        machines = [packed[machine.key, layer.has_weights] for layer, machine in chosen]
+        for i, one in zip(indices, _searched(form, chosen, machines, goal, cycles_below), strict=True):
+            found[i] = one
+
+    if jobs == 1 or len(tasks) == 1:
+        for task in tasks:
+            work(task)
+    else:
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(work, tasks))
     return found
 
 
-def _fill_in(found: Found, other: Found) -> Found:
-    """Takes from ``other`` the pairs for which ``found`` has no valid mapping."""
-    swap = other.valid & ~found.valid
-    return Found(
-        np.where(swap[:, None], other.factors, found.factors),
-        np.where(swap[:, None], other.orders, found.orders),
-        found.valid | other.valid,
-        np.where(swap, other.cycles, found.cycles),
-        np.where(swap, other.energy_pj, found.energy_pj),
-        np.where(swap, other.bytes_used, found.bytes_used),
+def _searched(
+    form: _Form, pairs: Sequence[tuple[Layer, Accelerator]], machines: Sequence[_Packed], goal: Goal, cycles_below: float
+) -> list[Found | None]:
+    """Searches pairs whose machines are alike in form, in one call."""
+    index: dict[int, int] = {}
+    which = np.array([index.setdefault(id(machine), len(index)) for machine in machines])
+    different = [machines[int(i)] for i in np.unique(which, return_index=True)[1]]
+    count, levels = len(pairs), len(form.levels)
+    bits = np.array([layer.bits or machine.bits for layer, machine in pairs], dtype=np.float64)
+    layers = np.array(
+        [(*x.stride, *x.dilation, x.has_weights, x.operations * m.mac.energy_pj) for x, m in pairs], dtype=np.float64
     )
-
-
-def _beam(batch: Batch, goal: Goal, shrink: int) -> Found:
-    factors = unrollings(batch, UNROLLINGS, shrink)
-    last = len(batch.structure.levels) - 1
-    for level in range(last, 0, -1):
-        factors = growths(batch, factors, level)
-        orders = itertools.product(*_orders(batch, level - 1, representative=True))
-        rest = remaining(batch, factors)
-        scores = np.min([_score(batch, factors, rest, order, level - 1, goal)[0] for order in orders], axis=0)
-        factors = take(factors, best(scores, BEAM))
-    return _finish(batch, factors, goal)
-
-
-def _finish(batch: Batch, factors: Array, goal: Goal) -> Found:
-    """Chooses among the last candidates, over all loop orders."""
-    orders = list(itertools.product(*_orders(batch, 0, representative=False)))
-    rest = remaining(batch, factors)
-    scored = [_score(batch, factors, rest, order, 0, goal) for order in orders]
-    scores = np.stack([score for score, _ in scored], axis=-1).reshape(batch.pairs, -1)
-    chosen = scores.argmin(axis=-1)
-    candidate, order = chosen // len(orders), chosen % len(orders)
-    pair = np.arange(batch.pairs)
-    factors = take(factors, candidate[:, None]).copy()
-    factors[0] = remaining(batch, factors)
-
-    def pick(figures: list[Array]) -> Array:
-        table: Array = np.stack([np.broadcast_to(x, scored[0][0].shape) for x in figures])[order, pair, candidate]
-        return table
-
-    return Found(
-        factors=factors,
-        orders=np.array(orders, dtype=np.int64)[order],
-        valid=np.isfinite(scores[pair, chosen]),
-        cycles=pick([cost.cycles for _, cost in scored]),
-        energy_pj=pick([cost.energy_pj for _, cost in scored]),
-        bytes_used=pick([cost.bytes_used for _, cost in scored]),
+    best = np.empty((count, 4))
+    tiles, lanes = np.ones((2, count, levels + 1, len(DIMS)))
+    orders = np.zeros((count, levels), dtype=np.int64)
+    options = np.ones((count, 2 * len(form.fans), len(DIMS)), dtype=np.int64)
+    search(
+        np.array([layer.bounds for layer, _ in pairs], dtype=np.int64),
+        layers,
+        bits,
+        which,
+        np.array(form.fans, dtype=np.int64),
+        np.array(form.over, dtype=np.int64),
+        np.array(form.allowed, dtype=np.int64),
+        np.array([machine.sizes for machine in different]),
+        np.array(form.memory, dtype=np.float64),
+        np.array([machine.per_bit for machine in different]),
+        np.array([machine.extra for machine in different]),
+        np.array([machine.room for machine in different]),
+        np.array([GOALS.index(goal), cycles_below, *form.order_rule], dtype=np.float64),
+        best,
+        tiles,
+        lanes,
+        orders,
+        options.reshape(count, -1),
     )
+    axes = np.ones((count, levels, 2, len(DIMS)), dtype=np.int32)
+    axes[:, list(form.fans)] = options.reshape(count, -1, 2, len(DIMS))
+    tiles, orders = tiles.astype(np.int32), orders.astype(np.int8)
+    used = _bytes_used(form, pairs, tiles * lanes, lanes[:, :1] / lanes, bits)
+    return [
+        Found(cycles, energy, float(used[i]), tiles[i], axes[i], orders[i], int(priced)) if value < math.inf else None
+        for i, (value, energy, cycles, priced) in enumerate(best.tolist())
+    ]
 
 
-def _orders(batch: Batch, outermost: int, *, representative: bool) -> list[list[int]]:
-    """Loop orders to try per level; one where order does not matter (innermost level, or not yet decided).
-
-    Orders that differ only in where a group without loops stands are the same. With ``representative``, one order
-    for each group that may be innermost will do.
-    """
-    count = len(batch.structure.levels)
-    present = [group for group, dims in GROUPS.items() if set(dims) & set(batch.layers.present)]
-    choices = []
-    for level in range(count):
-        if level < outermost or level == count - 1:
-            choices.append([0])
-            continue
-        still = STILL.get(batch.structure.dataflow.stationary or "") if level == batch.structure.feed else None
-        distinct: dict[tuple[str, ...], int] = {}
-        for i, order in enumerate(ORDERS):
-            if still is None or order[-1] == still:
-                kept = tuple(group for group in order if group in present)
-                distinct.setdefault(kept[-1:] if representative else kept, i)
-        choices.append(list(distinct.values()))
-    return choices
+def _bytes_used(
+    form: _Form, pairs: Sequence[tuple[Layer, Accelerator]], extents: Floats, lanes_outside: Floats, bits: Floats
+) -> Floats:
+    """Bytes that tiles occupy on chip, all instances together ``(pair,)``."""
+    total = np.zeros(len(pairs))
+    by_dim = dict(zip(DIMS, np.moveaxis(extents, -1, 0), strict=True))
+    stride, dilation = (np.array([getattr(layer, name) for layer, _ in pairs], dtype=np.float64).T[:, :, None]
+                        for name in ("stride", "dilation"))  # fmt: skip
+    weights = np.array([layer.has_weights for layer, _ in pairs], dtype=np.float64)[:, None]
+    words = Tile(by_dim, Window((stride[0], stride[1]), (dilation[0], dilation[1]), weights)).words
+    instances = lanes_outside.prod(axis=-1)
+    memories = pairs[0][1].memories
+    for level, held in enumerate(form.memory):
+        for o, at in enumerate(held):
+            if at >= 0 and memories[at].kind != "dram":
+                total += words[OPERANDS[o]][:, level] * bits[:, o] * instances[:, level]
+    return total / 8
 
 
-def _score(
-    batch: Batch, factors: Array, rest: Array, orders: Sequence[int], outermost: int, goal: Goal
-) -> tuple[Array, Price]:
-    """Returns the logarithm of what is minimised ``(pair, candidate)``, infinite where a tile does not fit.
-
-    What remains of the loops (``rest``) is put at level ``outermost``, which is not held to its capacity yet;
-    levels outside it are charged for moving their operands once.
-    """
-    nest = loops(batch, factors, orders, outermost, rest)
-    homes = {operand: _nearest(batch.structure.homes[operand], outermost) for operand in OPERANDS}
-    moved = traffic(nest, homes, len(batch.structure.levels), batch.layers.window)
-    cost = price(batch, nest, moved)
-    decided = {key: words for key, words in moved.items() if key[0] > outermost or outermost == 0}
-    cycles, energy = WEIGHTS[goal]
-    score = cycles * np.log(cost.cycles) + energy * np.log(cost.energy_pj + _compulsory(batch, outermost, homes))
-    return np.where(fits(batch, decided), score, np.inf), cost
+def mapping_of(machine: Accelerator, has_weights: bool, found: Found) -> Mapping:
+    """Returns a mapping as a noun: a level's temporal loops go to the innermost of its memories."""
+    flow = machine.dataflow if has_weights else DATA_MOVER
+    mapped = []
+    for level, memories in enumerate(levels_of(machine)):
+        names = [machine.memories[memory].name for memory in memories]
+        mapped += [LevelMapping(name) for name in names[:-1]]
+        order = [DIMS[i] for i in ORDERS[found.orders[level]]][::-1]
+        bounds = found.tiles[level] // found.tiles[level + 1]
+        x, y = found.axes[level]
+        mapped.append(LevelMapping(names[-1], _loops(bounds, order), _loops(x, flow.x), _loops(y, flow.y)))
+    return Mapping(tuple(mapped))
 
 
-def _nearest(homes: Sequence[int], outermost: int) -> list[int]:
-    """The homes at ``outermost`` or further in, and the first one outside."""
-    outside = [level for level in homes if level <= outermost]
-    return [*outside[-1:], *(level for level in homes if level > outermost)]
-
-
-def _compulsory(batch: Batch, outermost: int, homes: dict[str, list[int]]) -> Array | float:
-    """Energy of moving every operand once through the homes that `_nearest` leaves out [pJ]."""
-    energy: Array | float = 0.0
-    for operand in OPERANDS:
-        for level in batch.structure.homes[operand]:
-            if level < outermost and level not in homes[operand]:
-                memory = batch.structure.memory(level, operand)
-                table = batch.machines.write_energy_pj if operand == "outputs" else batch.machines.read_energy_pj
-                accesses = batch.layers.words[operand] * batch.machines.per_word[memory, operand]
-                energy = energy + accesses * table[memory]
-    return energy
+def _loops(factors: Sequence[int] | NDArray[np.int32], dims: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    bounds = ((dim, int(factors[DIMS.index(dim)])) for dim in dims)
+    return tuple((dim, bound) for dim, bound in bounds if bound > 1)

@@ -1,19 +1,20 @@
-"""The loop-nest formulas: tiles, and the words that move between memories.
+"""The loop-nest analysis: tiles, and the words that move between memories.
 
-The rules are Timeloop's (Parashar et al., ISPASS 2019, sec. V-VI; NVlabs/timeloop's nest analysis):
+The rules are Timeloop's (Parashar et al., ISPASS 2019, sec. V-VI; NVlabs/timeloop's nest analysis), the arithmetic
+stands in `coevo.cost.formulas`:
 
-* a tile is the axis-aligned box that the loops inside it touch; the inputs' extent along an axis is
-  ``(p - 1) stride + (r - 1) dilation + 1``;
-* a memory remembers one tile. Between two steps in time it takes in only the words it did not hold: none if no
-  loop that moves the operand advanced, the fresh rim if the innermost moving loop slides the window, else the
-  whole tile;
+* a tile is the axis-aligned box that the loops inside it touch;
+* a memory remembers one tile. Between two steps in time it takes in only the words it did not hold: none if the
+  tile stays, the fresh rim if it slides on as it slid before, else the whole tile;
 * children of one parent that need the same words in the same step share one read (multicast), or are summed
   into one update (reduction);
-* a memory that does not hold an operand is transparent to it;
+* a memory that does not hold an operand is transparent to it: what is asked of it is asked of the next one out;
 * every multiplier takes every operand from the innermost memory that holds it, every cycle.
 
-All functions are elementwise over arrays of one shape, numpy or torch; `coevo.cost.mapper` gives them
-``(pair, candidate)``. A loop is left out of a nest where its bound is 1 throughout.
+What neighbours pass to each other instead (`Relay`) is counted by `coevo.cost.network`, for machines that do so.
+
+All functions are elementwise over arrays of one shape, numpy or torch, or over plain numbers. A loop may be left
+out of a nest where its bound is 1 throughout.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from coevo.arrays import namespace, positive, whole
+from coevo.arrays import namespace, wants_gradient, whole
+from coevo.cost.formulas import START, jump, meetings, moves, overlap, repeat, slide, span, still
 from coevo.workload import OPERANDS, RELEVANT
 
 Array = Any
@@ -71,6 +73,28 @@ class Window:
     has_weights: Array
 
 
+@dataclass(frozen=True)
+class Relay:
+    """What one fan-out moves of an operand where neighbours pass words on (Timeloop's link transfers).
+
+    Attributes:
+        words: Words that the level sends into (or, outputs, takes from) its fan-out, per instance.
+        received: Words of these that one child gets, on average.
+        groups: Words sent per word that a child gets, times the children: the different tiles they hold, were
+            nothing passed on.
+        passed: Words that neighbours pass on below one instance.
+    """
+
+    words: Array
+    received: Array
+    groups: Array
+    passed: Array
+
+
+Relays = Mapping[tuple[int, str], Relay]
+"""By (level, operand); absent where nothing is passed on."""
+
+
 def product(factors: Iterable[Array | None]) -> Array:
     """Returns the product of the factors that are not None; 1.0 of none."""
     result: Array | None = None
@@ -108,15 +132,9 @@ class Tile:
     @cached_property
     def spans(self) -> tuple[Array, Array]:
         """The inputs' extents along height and width [word], what a stride skips included."""
-        return self._span("p", "r", 0), self._span("q", "s", 1)
-
-    def _span(self, out: str, tap: str, axis: int) -> Array:
-        length: Array = 1.0
-        if out in self.extent:
-            length = length + (self.extent[out] - 1) * self.window.stride[axis]
-        if tap in self.extent:
-            length = length + (self.extent[tap] - 1) * self.window.dilation[axis]
-        return length
+        p, r, q, s = (self.extent.get(dim, 1.0) for dim in "prqs")
+        stride, dilation = self.window.stride, self.window.dilation
+        return span(p, r, stride[0], dilation[0]), span(q, s, stride[1], dilation[1])
 
     @cached_property
     def words(self) -> Mapping[str, Array]:
@@ -127,20 +145,15 @@ class Tile:
             "outputs": product(self.extent.get(dim) for dim in "ngmpq"),
         }
 
-    def step(self, dim: str, spread: Array = 1.0) -> Array:
-        """How far the inputs' box slides when a loop over p, q, r or s around it advances [word].
+    def step(self, dim: str) -> Array:
+        """How far the inputs' box slides when a loop over p, q, r or s around it advances [word]."""
+        return pace(self.window, dim) * self.extent.get(dim, 1.0)
 
-        Args:
-            dim: The loop's dim.
-            spread: Lanes over the same dim between the tile and the loop.
-        """
-        out, _, axis = AXES[dim]
-        return (self.window.stride if dim == out else self.window.dilation)[axis] * self.extent.get(dim, 1.0) * spread
 
-    def overlap(self, dim: str, spread: Array = 1.0) -> Array:
-        """Input words that stay in the box when it slides by `step`."""
-        axis = AXES[dim][2]
-        return self.channels * self.spans[1 - axis] * positive(self.spans[axis] - self.step(dim, spread))
+def pace(window: Window, dim: str) -> Array:
+    """How far the inputs' box slides when the index of p, q, r or s advances by one [word]."""
+    out, _, axis = AXES[dim]
+    return (window.stride if dim == out else window.dilation)[axis]
 
 
 def sweep(operand: str, tile: Tile, outside: Nest) -> Array:
@@ -151,41 +164,45 @@ def sweep(operand: str, tile: Tile, outside: Nest) -> Array:
         tile: The instance's tile.
         outside: The loops outside it, innermost first.
     """
-    words = tile.words[operand]
-    trips: Array | None = None  # product of the loops so far that move the tile; above 1, it has moved
-    idle: Array | None = None  # product of the latest loops that do not
-    spread: dict[str, Array] = {}
+    if operand == "inputs":
+        return _sweep_inputs(tile, outside)
+    steps: Array = 1.0
+    moved: Array = 0.0
     for loop in outside:
         if loop.spatial:
-            spread[loop.dim] = spread.get(loop.dim, 1.0) * loop.bound
-        elif loop.dim not in RELEVANT[operand]:
-            idle = product((idle, loop.bound))
+            continue
+        if loop.dim in RELEVANT[operand]:
+            steps = steps * loop.bound
+            moved = moved + (1 - moved) * moves(loop.bound)
         else:
-            words, idle = _repeat(words, trips, idle), None
-            if operand == "inputs" and loop.dim in AXES:
-                # Until something has moved the tile, loops over dim so far had bound 1: `overlap` needs no extent.
-                kept = (loop.bound - 1) * tile.overlap(loop.dim, spread.get(loop.dim, 1.0))
-                words = words * loop.bound - (kept if trips is None else (trips <= 1) * kept)
+            steps = still(steps, moved, loop.bound)
+    return tile.words[operand] * steps
+
+
+def _sweep_inputs(tile: Tile, outside: Nest) -> Array:
+    fold = START
+    reach = dict(tile.extent)
+    for loop in outside:
+        if not loop.spatial:
+            if loop.dim in AXES:
+                step = pace(tile.window, loop.dim) * reach.get(loop.dim, 1.0)
+                steps_hw = (step, 0.0) if AXES[loop.dim][2] == 0 else (0.0, step)
+                fold = slide(fold, loop.bound, moves(loop.bound), *steps_hw)
+            elif loop.dim in RELEVANT["inputs"]:
+                fold = jump(fold, loop.bound, moves(loop.bound))
             else:
-                words = words * loop.bound
-            trips = product((trips, loop.bound))
-    return _repeat(words, trips, idle)
-
-
-def _repeat(words: Array, trips: Array | None, idle: Array | None) -> Array:
-    """Repeats what was taken in ``idle`` times, unless the tile never moved and so stayed."""
-    if idle is None or trips is None:
-        return words
-    return words * (1 + (trips > 1) * (idle - 1))
+                fold = repeat(fold, loop.bound)
+        reach[loop.dim] = reach.get(loop.dim, 1.0) * loop.bound
+    steps, slides, slid, _, _, _, lead_h, lead_w = fold
+    share = slid + (slid == 0)
+    return tile.words["inputs"] * steps - overlap(tile.channels, *tile.spans, lead_h / share, lead_w / share) * slides
 
 
 def distinct(operand: str, spatial: Sequence[Loop], inside: Tile) -> Array:
     """Returns how many different tiles of an operand the children of one fan-out hold.
 
     Children at the same offset share a read (multicast) or an update (reduction). Output rows and filter rows
-    that both unroll meet on diagonals: offsets ``a i + b j`` (``i < I``, ``j < J``) take
-    ``I J - max(0, I - b/g) max(0, J - a/g)`` values, ``g = gcd(a, b)``, since (i, j) and (i + b/g, j - a/g)
-    coincide.
+    that both unroll meet on diagonals.
 
     Args:
         operand: Which operand.
@@ -200,11 +217,27 @@ def distinct(operand: str, spatial: Sequence[Loop], inside: Tile) -> Array:
         rows, taps = bounds.get(out), bounds.get(tap)
         offsets = product((rows, taps))
         if rows is not None and taps is not None:
-            a, b = whole(inside.step(out) + 0.0 * taps), whole(inside.step(tap) + 0.0 * rows)
-            g = namespace(a).gcd(a, b)
-            offsets = offsets - positive(rows - b // g) * positive(taps - a // g)
+            offsets = offsets - _met(rows, taps, inside.step(out) + 0.0 * taps, inside.step(tap) + 0.0 * rows)
         count = count * offsets
     return count
+
+
+def _met(rows: Array, taps: Array, a: Array, b: Array) -> Array:
+    """Lanes that meet another on a diagonal, by the steps of rows and taps.
+
+    A common divisor is one of whole numbers: between whole steps the count is interpolated, bilinearly.
+    """
+    xp = namespace(a)
+    low_a, low_b = xp.floor(a), xp.floor(b)
+    part_a, part_b = a - low_a, b - low_b
+    if not wants_gradient(part_a + part_b) and not (part_a + part_b).any():
+        return meetings(rows, taps, a, b, xp.gcd(whole(a), whole(b)))
+    result: Array = 0.0
+    for a_whole, share_a in ((low_a, 1 - part_a), (low_a + 1, part_a)):
+        for b_whole, share_b in ((low_b, 1 - part_b), (low_b + 1, part_b)):
+            common = xp.gcd(whole(a_whole), whole(b_whole))
+            result = result + share_a * share_b * meetings(rows, taps, a_whole, b_whole, common)
+    return result
 
 
 @dataclass(frozen=True)
@@ -212,8 +245,8 @@ class Traffic:
     """Words that one instance of a memory moves for one operand.
 
     Attributes:
-        reads: Words read, for children and for partial sums that are added to.
-        fills: Words written from the parent.
+        reads: Words read, for children, for neighbours, and for partial sums that are added to.
+        fills: Words written from the parent or a neighbour.
         updates: Words written from children (outputs only).
         tile: Words the instance holds at a time.
     """
@@ -230,7 +263,7 @@ class Traffic:
 
 
 def traffic(
-    nest: Nest, homes: Mapping[str, Sequence[int]], levels: int, window: Window
+    nest: Nest, homes: Mapping[str, Sequence[int]], levels: int, window: Window, relays: Relays | None = None
 ) -> dict[tuple[int, str], Traffic]:
     """Returns the words moved at every (level, operand) that holds the operand, per instance.
 
@@ -242,38 +275,66 @@ def traffic(
         homes: The levels that hold each operand, outermost first.
         levels: Number of levels.
         window: The layer's.
+        relays: Where neighbours pass words on.
     """
-    tiles = _tiles(nest, levels, window)
-    fans = [[loop for loop in nest if loop.spatial and loop.level == level] for level in range(levels)]
+    relays = relays or {}
+    tiles = tiles_of(nest, levels, window)
     result: dict[tuple[int, str], Traffic] = {}
     for operand in OPERANDS:
-        own: Array = 0.0  # what the instance takes from its parent; the outermost has none
-        for level, child in zip(homes[operand], [*homes[operand][1:], levels], strict=True):
-            taken = _taken(operand, nest, tiles, child)
-            asked = taken
-            for between in range(level, child):
-                if fans[between]:
-                    asked = asked * distinct(operand, fans[between], tiles[between + 1])
+        asked, taken = demand(operand, nest, homes[operand], tiles, relays)
+        for level in homes[operand]:
+            outermost = level == homes[operand][0]
+            own = 0.0 if outermost else taken[level]
+            passed: Array = 0.0
+            if not outermost and (relay := relays.get((level - 1, operand))) is not None:
+                passed = relay.passed / lanes(nest, level)
             tile = tiles[level].words[operand]
             if operand == "outputs":
-                share = _share(nest, tiles[0], level)
-                fills = own - share if level != homes[operand][0] else 0.0
-                result[level, operand] = Traffic(asked - share, fills, asked, tile)
+                share = share_of(nest, tiles[0], level)
+                fills = 0.0 if outermost else own + passed - share
+                traffic_here = Traffic(asked[level] + passed - share, fills, asked[level], tile)
             else:
-                result[level, operand] = Traffic(asked, own, 0.0, tile)
-            own = taken
+                traffic_here = Traffic(asked[level] + passed, own + passed, 0.0, tile)
+            result[level, operand] = traffic_here
     return result
 
 
-def _tiles(nest: Nest, levels: int, window: Window) -> list[Tile]:
-    """Every level's tile, then the single point that a multiplier works on."""
+def demand(
+    operand: str, nest: Nest, homes: Sequence[int], tiles: Sequence[Tile], relays: Relays
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """Returns what the level asks of its memory, and what one instance gets from its parent's fan-out [word].
+
+    The first is known at every level from the operand's outermost home inwards, also where the operand passes by:
+    words sent into (or, outputs, taken from) one instance's fan-out. The second at every home and, under
+    ``len(tiles) - 1``, for a multiplier.
+    """
+    asked: dict[int, Array] = {}
+    taken: dict[int, Array] = {}
+    last = len(tiles) - 1
+    for level in reversed(range(homes[0] if homes else last, last)):
+        child, relay = level + 1, relays.get((level, operand))
+        spatial = [loop for loop in nest if loop.spatial and loop.level == level]
+        if child != last and child not in homes:
+            source = asked[child]
+        elif relay is None:
+            source = taken[child] = taken_by(operand, nest, tiles, child)
+        else:
+            asked[level], taken[child] = relay.words, relay.received
+            continue
+        groups = relay.groups if relay is not None else distinct(operand, spatial, tiles[child]) if spatial else 1.0
+        asked[level] = source * groups
+    return asked, taken
+
+
+def tiles_of(nest: Nest, levels: int, window: Window) -> list[Tile]:
+    """Returns every level's tile, then the single point that a multiplier works on."""
     tiles = [Tile({}, window)]
     for level in reversed(range(levels)):
         tiles.append(Tile(extend(tiles[-1].extent, (loop for loop in nest if loop.level == level)), window))
     return tiles[::-1]
 
 
-def _taken(operand: str, nest: Nest, tiles: Sequence[Tile], child: int) -> Array:
+def taken_by(operand: str, nest: Nest, tiles: Sequence[Tile], child: int) -> Array:
     """Words that one instance of ``child`` (a level, or one past the last for a multiplier) takes in over all time."""
     if child < len(tiles) - 1:
         return sweep(operand, tiles[child], [loop for loop in nest if loop.level < child])
@@ -281,8 +342,13 @@ def _taken(operand: str, nest: Nest, tiles: Sequence[Tile], child: int) -> Array
     return cycles * tiles[0].window.has_weights if operand == "weights" else cycles
 
 
-def _share(nest: Nest, everything: Tile, level: int) -> Array:
-    """Output words that one instance of ``level`` is responsible for over the whole layer."""
+def lanes(nest: Nest, level: int) -> Array:
+    """Instances of a level in use: the spatial loops outside it."""
+    return product(loop.bound for loop in nest if loop.spatial and loop.level < level)
+
+
+def share_of(nest: Nest, everything: Tile, level: int) -> Array:
+    """Output words that one instance of ``level`` is responsible for over the whole layer (Timeloop's partition)."""
     spread = product(
         loop.bound for loop in nest if loop.spatial and loop.level < level and loop.dim in RELEVANT["outputs"]
     )

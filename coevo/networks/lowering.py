@@ -1,7 +1,7 @@
 """Turns a `Graph` into the `Workload` that the cost model reads.
 
 Every convolution, linear layer, pooling and addition is a loop nest; a batch norm on its own is a pass over the
-map (an addition of one tensor). What a convolution carries along (batch norm, activation) is fused into it, and
+map (its statistics are known). What a convolution carries along (batch norm, activation) is fused into it, and
 zeros are not computed. Resizing the image is the camera's work: a graph starts at the resolution it computes at.
 """
 
@@ -48,6 +48,6 @@ def _layer(node: Node, given: Shape, made: Shape) -> Layer | None:  # noqa: PLR0
         case Add():
             return Layer(node.name, "add", g=channels, c=len(node.sources), p=height, q=width)
         case Norm():
-            return Layer(node.name, "add", g=channels, p=height, q=width, affine=_AFFINE["norm"] * channels)
+            return Layer(node.name, "norm", g=channels, p=height, q=width, affine=_AFFINE["norm"] * channels)
         case Zeros():
             return None

@@ -1,13 +1,18 @@
 """The templates that come with coevo: complete, buildable, and the size of the machines they describe."""
 
+from dataclasses import replace
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from coevo.accelerator import describe, load_template
+from coevo.accelerator import describe, load_template, machine_flaw, technology
+from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
+from coevo.experiment import load_experiment
 from coevo.library import list_data
-from coevo.workload import OPERANDS
+from coevo.workload import OPERANDS, Layer, LayerKind, Workload
 
-SHIPPED = ("eyeriss", "nvdla", "shidiannao", "tpu")
+SHIPPED = tuple(list_data("accelerators"))
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
@@ -20,6 +25,8 @@ def check(machine):
     assert machine.area_mm2 > 0
     assert machine.mac.energy_pj > 0
     assert machine.mac.area_mm2 > 0
+    assert machine.mac.leakage_mw > 0
+    assert machine_flaw(machine) is None
     for memory in machine.memories:
         assert memory.read_energy_pj > 0
         assert memory.write_energy_pj > 0
@@ -29,11 +36,26 @@ def check(machine):
 
 
 def test_all_are_listed():
-    assert set(SHIPPED) <= set(list_data("accelerators"))
+    assert {"eyeriss", "nvdla", "shidiannao", "tpu", "simba", "gemmini", "tiny"} <= set(SHIPPED)
 
 
 def test_names_match_their_files(template):
     assert template.file.endswith(f"{template.name}.yaml")
+
+
+def test_a_data_mover_costs_time_and_energy(template):
+    machine = template.build()
+    pool = Layer("pool", "pool", g=16, p=4, q=4, r=2, s=2, stride=(2, 2))
+    add = Layer("add", "add", g=16, c=2, p=8, q=8)
+    for layer in (pool, add, *(replace(add, name=kind, kind=kind, c=1) for kind in get_args(LayerKind))):
+        if layer.has_weights:
+            continue
+        (cost,) = AnalyticalCost(AnalyticalSettings()).evaluate([(Workload("mover", (layer,)), machine)])
+        assert cost.violation == 0
+        # At the least every input and output word crosses the DRAM's port once.
+        words, dram = sum(layer.words), machine.memories[0]
+        assert cost.energy_pj >= words * dram.read_energy_pj / dram.words_per_access
+        assert cost.latency_cycles >= words / dram.words_per_cycle
 
 
 def test_every_value_of_every_field_builds(template):
@@ -133,6 +155,56 @@ def test_tpu_has_the_published_peak_and_memory():
     assert machine.pes == 65536
     assert 2 * machine.pes * machine.clock_mhz * 1e-6 == pytest.approx(92, rel=0.01)
     assert machine.area_mm2 == pytest.approx(331, rel=0.01)
+
+
+def test_the_systolic_machines_are_those_of_which_it_is_published():
+    systolic = {name for name in SHIPPED if any(m.systolic for m in load_template(name).build().memories)}
+    assert systolic == {"tpu", "gemmini"}
+
+
+def test_gemmini_is_the_generators_default():
+    # Configs.scala: 16 x 16 PEs, 256 KB of scratchpad, 64 KB of 32-bit accumulators; area by DAC 2021 less the host.
+    machine = load_template("gemmini").build()
+    assert machine.pes == 256
+    scratchpad, accumulators = machine.memories[1:3]
+    assert scratchpad.size_bits == 256 * 8192
+    assert accumulators.size_bits / 8 * 32 * machine.instances[2] == 64 * 8192
+    assert machine.area_mm2 == pytest.approx(1.029 - 0.171, rel=0.01)
+
+
+def test_gemminis_energies_are_dosas_at_22_nm():
+    machine = load_template("gemmini").build()
+    _, scratchpad, accumulators, register = machine.memories
+    found = (
+        machine.mac.energy_pj,
+        register.read_energy_pj,
+        scratchpad.read_energy_pj / 16,
+        accumulators.read_energy_pj,
+    )
+    dosa = (0.5608, 0.48746172, 0.02513 * 128 + 0.49, 0.1005 * 32 / 16 + 1.94)
+    assert found == pytest.approx([energy * technology.energy_scale(22, 40) for energy in dosa], rel=0.005)
+
+
+def test_simba_has_two_levels_of_fan_out_and_the_published_peak():
+    # VLSI 2019, abstract: 4.01 TOPS per chiplet. 16 PEs with 8 vector MACs of 8 lanes.
+    machine = load_template("simba").build()
+    fanouts = [m.fanout_x * m.fanout_y for m in machine.memories if m.fanout_x * m.fanout_y > 1]
+    assert fanouts == [16, 64]
+    assert 2 * machine.pes * machine.clock_mhz * 1e-6 == pytest.approx(4.01, rel=0.001)
+    assert machine.area_mm2 == pytest.approx(6, rel=0.01)
+
+
+def test_tiny_is_of_a_microcontrollers_size():
+    machine = load_template("tiny").build()
+    assert machine.pes == 32
+    assert machine.area_mm2 < 1
+    on_chip = sum(m.size_bits * n for m, n in zip(machine.memories, machine.instances, strict=True) if m.kind != "dram")
+    assert on_chip / 8192 < 256
+
+
+def test_the_microcontroller_experiment_bounds_the_peak_memory():
+    experiment = load_experiment("tiny_mcu")
+    assert any("peak_memory_kib" in constraint for constraint in experiment.plan.header.constraints)
 
 
 def test_shidiannao_has_the_published_area():

@@ -1,0 +1,438 @@
+"""Lower bounds on what mappings cost, compiled: with them the search leaves out what cannot be best.
+
+They follow from three facts. A tile of weights or outputs is replaced at least as often as the loops that move it
+advance, times those loops that do not and lie outside one that does. A tile of inputs brings in at least its fresh
+rim with every step, as if the window slid throughout. And every word that is needed is brought in once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coevo.cost.compiled import inner
+from coevo.cost.exact import (
+    BASE,
+    DILATION,
+    FAN,
+    FANNED,
+    FIRST,
+    INSTANCES,
+    LEAST_FAN,
+    MAC_PJ,
+    MEMORY,
+    MOVES,
+    ONCE,
+    READ_PJ,
+    READ_TIME,
+    SHARED_TIME,
+    STRIDE,
+    UNIT,
+    UPDATE_PJ,
+    WEIGHTS,
+    WHOLE,
+    WRITE_PJ,
+    WRITE_TIME,
+    C,
+    Floats,
+    G,
+    I,
+    M,
+    N,
+    O,
+    P,
+    Q,
+    R,
+    S,
+    W,
+    diagonals,
+    gcd,
+    meetings,
+    span,
+)
+
+
+@inner
+def _touched(operand: int, level: int, whole: Floats, lanes: Floats, layer: Floats) -> float:
+    """Least different words of an operand that an instance works on."""
+    words = 1.0
+    if operand == I:
+        for dim in (N, G, C):
+            words *= whole[dim] * lanes[level, dim]
+        for axis in range(2):
+            rows, taps = whole[P + axis] * lanes[level, P + axis], whole[R + axis] * lanes[level, R + axis]
+            if lanes[0, P + axis] == lanes[level, P + axis] and lanes[0, R + axis] == lanes[level, R + axis]:
+                a, b = layer[STRIDE + axis], layer[DILATION + axis]
+                words *= rows * taps - meetings(rows, taps, a, b, gcd(int(a + 0.5), int(b + 0.5)))
+            else:  # other instances have words in between; sums of two sets are at least a + b - 1
+                words *= rows + taps - 1
+        return words
+    for dim in range(8):
+        if MOVES[operand, dim]:
+            words *= whole[dim] * lanes[level, dim]
+    return words
+
+
+@inner
+def _set_rest(level: int, tiles: Floats, figures: Floats, rest: Floats) -> None:
+    """Fills the iterations outside a level's tile ``(dim,)``, then how often those that leave an operand in place
+    come by ``(operand,)``."""
+    for dim in range(8):
+        rest[dim] = 1.0
+        if figures[WHOLE, dim] != tiles[level, dim]:
+            rest[dim] = figures[WHOLE, dim] / tiles[level, dim]
+    rest[8] = rest[N] * rest[P] * rest[Q]
+    rest[9] = rest[M]
+    rest[10] = rest[C] * rest[R] * rest[S]
+
+
+@inner
+def _least_taken(
+    operand: int, child: int, tile: int, rest: Floats, tiles: Floats, lanes: Floats, layer: Floats, figures: Floats
+) -> float:
+    """Least words that an instance of a level takes in at one visit, if it holds another level's iterations."""
+    once = figures[ONCE + operand, child]
+    if operand != I:
+        return once
+    channels = tiles[tile, N] * lanes[child, N] * tiles[tile, G] * lanes[child, G] * tiles[tile, C] * lanes[child, C]
+    height = span(tiles[tile, P] * lanes[child, P], tiles[tile, R] * lanes[child, R], layer[0], layer[2])
+    width = span(tiles[tile, Q] * lanes[child, Q], tiles[tile, S] * lanes[child, S], layer[1], layer[3])
+    steps = rest[N] * rest[G] * rest[C] * rest[P] * rest[Q] * rest[R] * rest[S]
+    kept, hidden = 0.0, 1.0
+    for axis in range(2):
+        length, across = (height, width) if axis == 0 else (width, height)
+        outs, taps = rest[P + axis], rest[R + axis]
+        if outs * taps == 1:
+            continue
+        out_step = layer[STRIDE + axis] * tiles[tile, P + axis] * lanes[child - 1, P + axis]
+        tap_step = layer[DILATION + axis] * tiles[tile, R + axis] * lanes[child - 1, R + axis]
+        meet = outs > 1 and taps > 1 and _tap_reach(axis, taps, tile, tiles, lanes, layer, figures) >= out_step
+        if outs > 1 and out_step < length:
+            kept = max(kept, across * (length - out_step) * (1 - 1 / (outs * taps if meet else outs)))
+        if taps > 1 and tap_step < length:
+            kept = max(kept, across * (length - tap_step) * (1 - 1 / (outs * taps)))
+        if meet:  # two loops may meet where they stand: every second step may bring in nothing
+            hidden = 0.5
+    return max(once, hidden * steps * channels * (height * width - kept))
+
+
+@inner
+def _tap_reach(
+    axis: int, taps: float, tile: int, tiles: Floats, lanes: Floats, layer: Floats, figures: Floats
+) -> float:
+    """Most that one step of each loop over the taps can come to [word].
+
+    Loops over output positions, each at least twice as long a step as the one inside it, can make up for it, and so
+    leave the window where it was or slide it on, only if it reaches their shortest step.
+    """
+    reach = tiles[tile, R + axis] if taps <= 3 else figures[WHOLE, R + axis]  # up to 3: a single loop
+    return layer[DILATION + axis] * reach * lanes[0, R + axis]
+
+
+@inner
+def set_figures(lanes: Floats, layer: Floats, machine: Floats, extra: Floats, figures: Floats, busy: Floats) -> None:
+    """Fills an unrolling's figures, see `coevo.cost.exact`; its temporal iterations are given."""
+    levels = machine.shape[1]
+    whole = figures[WHOLE]
+    compute, power = 1.0, 0.0
+    for dim in range(8):
+        compute *= whole[dim]
+    instances = 1.0
+    for level in range(levels + 1):
+        first = 1.0
+        for dim in (N, G, M, P, Q):
+            first *= whole[dim] * lanes[level, dim]
+        figures[INSTANCES, level], figures[FIRST, level], figures[FANNED, level] = instances, first, 0.0
+        power += extra[0, level] * instances
+        fans = False
+        for operand in range(3):
+            figures[UNIT + operand, level], figures[FAN + operand, level] = 0.0, 1.0
+            figures[ONCE + operand, level] = _touched(operand, level, whole, lanes, layer)
+        if level < levels:
+            for dim in range(8):
+                fans = fans or lanes[level, dim] != lanes[level + 1, dim]
+        if fans:
+            for dim in range(8):
+                factor = lanes[level, dim] / lanes[level + 1, dim]
+                instances *= factor
+                for operand in range(3):
+                    if MOVES[operand, dim]:
+                        figures[FAN + operand, level] *= factor
+        for operand in range(3):
+            figures[LEAST_FAN + operand, level] = figures[FAN + operand, level]
+        if fans:
+            for axis in range(2):
+                rows = lanes[level, P + axis] / lanes[level + 1, P + axis]
+                taps = lanes[level, R + axis] / lanes[level + 1, R + axis]
+                figures[LEAST_FAN + I, level] *= (rows + taps - 1) / (rows * taps)
+    figures[BASE, 2] = power
+    busy[:] = 0.0
+    energy = layer[MAC_PJ]
+    for operand in range(3):
+        if operand != W or layer[WEIGHTS] > 0:
+            energy += _set_units(operand, compute, lanes, machine, figures, busy)
+    cycles = compute
+    for at in range(busy.shape[1]):
+        cycles = max(cycles, busy[0, at], busy[1, at], busy[2, at])
+    figures[BASE, 0], figures[BASE, 1] = energy, cycles
+
+
+@inner
+def _set_units(
+    operand: int, compute: float, lanes: Floats, machine: Floats, figures: Floats, busy: Floats
+) -> float:
+    """Fills the energies per word and the least time of the memories; returns the energy of the multipliers' words."""
+    levels = machine.shape[1]
+    energy, child, fan = 0.0, levels, 1.0
+    top = 0
+    while machine[MEMORY, top, operand] < 0:
+        top += 1
+    for level in range(levels - 1, top - 1, -1):
+        fan *= figures[LEAST_FAN + operand, level]
+        at = int(machine[MEMORY, level, operand])
+        if at < 0:
+            continue
+        words = compute if child == levels else figures[ONCE + operand, child]
+        per_word = machine[READ_PJ, level, operand]
+        first, back, fills = 0.0, 0.0, 0.0
+        if operand == O:
+            per_word += machine[UPDATE_PJ, level, operand]
+            first, back = figures[FIRST, level], words * fan
+        instances = figures[INSTANCES, level]
+        figures[UNIT + operand, child] += instances * fan * per_word
+        if operand == I:
+            figures[FANNED, child] = instances * fan * per_word
+        energy -= instances * first * machine[READ_PJ, level, operand]
+        if child == levels:
+            energy += figures[UNIT + operand, child] * compute
+        if level > top:
+            figures[UNIT + operand, level] += instances * machine[WRITE_PJ, level, operand]
+            energy -= instances * first * machine[WRITE_PJ, level, operand]
+            fills = figures[ONCE + operand, level] - first
+        out = words * fan - first
+        busy[0, at] += out * machine[READ_TIME, level, operand]
+        busy[1, at] += (back + fills) * machine[WRITE_TIME, level, operand]
+        busy[2, at] += (out + back + fills) * machine[SHARED_TIME, level, operand]
+        child, fan = level, 1.0
+    return energy
+
+
+@inner
+def _least_visits(
+    operand: int, child: int, lanes: Floats, layer: Floats, machine: Floats, bits: Floats, room: Floats, figures: Floats
+) -> float:
+    """Least number of visits to an operand's tiles at a level, by what else the level has to hold.
+
+    Whatever dims do not move an operand do move the others: the larger its share of them in the tile, the larger
+    the others' tiles, which hold at least as many words.
+    """
+    count, most, inside = 1.0, np.inf, 1.0
+    if figures[UNIT + operand, child] == 0:
+        return count
+    for dim in range(8):
+        if not MOVES[operand, dim]:
+            count *= figures[WHOLE, dim]
+            inside *= lanes[child, dim]
+    for other in range(3):
+        at = int(machine[MEMORY, child, other])
+        if other != operand and at >= 0 and (other != W or layer[WEIGHTS] > 0):
+            most = min(most, room[at] / bits[other])
+    return max(1.0, count / max(1.0, np.floor(most / inside)))
+
+
+@inner
+def least_of_all(
+    lanes: Floats, layer: Floats, machine: Floats, bits: Floats, room: Floats, figures: Floats, again: Floats
+) -> tuple[float, float]:
+    """Least energy [pJ], leakage aside, and least cycles of an unrolling.
+
+    Of the three operands, the innermost loop outside a tile leaves at most one in place: the others come as often as
+    their tiles are visited. ``again`` ``(operand,)`` is scratch.
+    """
+    energy, cycles = figures[BASE, 0], figures[BASE, 1]
+    levels = machine.shape[1]
+    for child in range(1, levels):
+        for operand in range(3):
+            again[operand] = _least_visits(operand, child, lanes, layer, machine, bits, room, figures)
+        least, fastest = np.inf, np.inf
+        for stays in range(3):
+            total, read, write, both = 0.0, 0.0, 0.0, 0.0
+            for operand in range(3):
+                below = child
+                if child == 1:  # what passes level 1 by comes from level 0 too
+                    while below < levels and figures[UNIT + operand, below] == 0:
+                        below += 1
+                    if below == levels:
+                        continue
+                elif figures[UNIT + operand, child] == 0:
+                    continue
+                words = figures[ONCE + operand, below]
+                if operand != stays and below == child:
+                    words *= again[operand]
+                if below == child:
+                    total += figures[UNIT + operand, child] * words
+                if child == 1 and machine[MEMORY, 0, operand] == machine[MEMORY, 0, O]:
+                    asked, back = words, 0.0
+                    for level in range(below):
+                        asked *= figures[LEAST_FAN + operand, level]
+                    if operand == O:
+                        back = asked
+                        asked -= figures[FIRST, 0]
+                    read += asked * machine[READ_TIME, 0, operand]
+                    write += back * machine[WRITE_TIME, 0, operand]
+                    both += (asked + back) * machine[SHARED_TIME, 0, operand]
+            least, fastest = min(least, total), min(fastest, max(read, write, both))
+        energy += least
+        cycles = max(cycles, fastest)
+        if child == 1:
+            figures[BASE, 3], figures[BASE, 4] = least, cycles
+    return energy, cycles
+
+
+@inner
+def _known_fan(
+    child: int, tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, figures: Floats
+) -> float:
+    """How much larger the inputs' fan-outs above a level are than at least, level 0's aside."""
+    ratio = 1.0
+    level = child - 1
+    while level >= 1:
+        if figures[LEAST_FAN + I, level] < figures[FAN + I, level]:
+            ratio *= diagonals(level, tiles, lanes, layer) * figures[FAN + I, level] / figures[LEAST_FAN + I, level]
+        if machine[MEMORY, level, I] >= 0:
+            break
+        level -= 1
+    return ratio
+
+
+@inner
+def _slowest(
+    level: int, stays: int, words: Floats, again: Floats, machine: Floats, figures: Floats
+) -> float:
+    """Least cycles in which a level's memories feed what takes ``words`` ``(operand,)``, ``again`` times each."""
+    cycles = 0.0
+    for first in range(3):
+        at = machine[MEMORY, level, first]
+        if at < 0 or words[first] == 0 or (first > 0 and at == machine[MEMORY, level, 0] and words[0] > 0):
+            continue
+        reads, writes, both = 0.0, 0.0, 0.0
+        for operand in range(3):
+            if machine[MEMORY, level, operand] != at or words[operand] == 0:
+                continue
+            out, back = words[operand], 0.0
+            if stays != operand:
+                out *= again[operand]
+            if operand == O:
+                back = out
+                out -= figures[FIRST, level]
+            reads += out * machine[READ_TIME, level, operand]
+            writes += back * machine[WRITE_TIME, level, operand]
+            both += (out + back) * machine[SHARED_TIME, level, operand]
+        cycles = max(cycles, reads, writes, both)
+    return cycles
+
+
+@inner
+def set_inside(
+    tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, figures: Floats, near: Floats, work: Floats
+) -> None:
+    """Bounds of a chain of tiles, from level 2 inwards, by what stays put at level 1.
+
+    ``near`` ``(8,)`` takes energies and then cycles if the weights, inputs or outputs stay over level 1's innermost
+    loops, or level 1 has no loops; the share of what stays is left to `set_outside` if its child is level 2.
+    ``work`` ``(5, 11)`` is scratch.
+    """
+    levels = machine.shape[1]
+    for stays in range(4):
+        near[stays], near[4 + stays] = figures[BASE, 0], figures[BASE, 1]
+    asked, again, rest = work[0], work[1], work[4]
+    for operand in range(3):
+        asked[operand] = 0.0
+        for child in range(2, levels):
+            unit = figures[UNIT + operand, child]
+            if unit == 0:
+                continue
+            _set_rest(child, tiles, figures, rest)
+            words = _least_taken(operand, child, child, rest, tiles, lanes, layer, figures)
+            fan = 1.0
+            if operand == I:  # with the tiles known, so are the diagonals
+                fan = _known_fan(child, tiles, lanes, layer, machine, figures)
+                unit += figures[FANNED, child] * (fan - 1)
+            # Where do loops first move the tile? Up to there it may stay for nothing.
+            level, moved = child, False
+            while level > 2 and not moved:
+                level -= 1
+                for dim in range(8):
+                    moved = moved or (MOVES[operand, dim] and tiles[level, dim] > tiles[level + 1, dim])
+            if level != child:
+                _set_rest(level, tiles, figures, rest)
+            often = rest[8 + operand]
+            for stays in range(4):
+                if moved or (stays != operand and stays != 3):
+                    near[stays] += unit * words * often
+                elif child > 2:
+                    near[stays] += unit * words
+            if child == 2:
+                asked[operand] = words * fan * figures[LEAST_FAN + operand, 1]
+                again[operand] = often
+    if levels > 2 and _limited(1, machine):
+        for stays in range(4):
+            alone = 0 if stays == 3 else stays
+            if stays == 3:
+                for operand in range(3):
+                    again[operand] = 1.0
+            near[4 + stays] = max(near[4 + stays], _slowest(1, alone, asked, again, machine, figures))
+
+
+@inner
+def _limited(level: int, machine: Floats) -> bool:
+    total = 0.0
+    for operand in range(3):
+        total += machine[READ_TIME, level, operand] + machine[WRITE_TIME, level, operand]
+        total += machine[SHARED_TIME, level, operand]
+    return total > 0
+
+
+@inner
+def set_outside(
+    tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, figures: Floats, far: Floats, work: Floats
+) -> None:
+    """Bounds of level 1's tile, to be added to those of `set_inside`; ``far`` ``(5,)`` as there, one for cycles."""
+    levels = machine.shape[1]
+    asked, again, own, below, rest = work[0], work[1], work[2], work[3], work[4]
+    _set_rest(1, tiles, figures, rest)
+    for operand in range(3):
+        asked[operand], own[operand], below[operand] = 0.0, 0.0, 0.0
+        again[operand] = rest[8 + operand]
+        child = 1
+        while child < levels and figures[UNIT + operand, child] == 0:
+            child += 1
+        if child == levels:
+            continue
+        words = _least_taken(operand, child, 1, rest, tiles, lanes, layer, figures)
+        if child == 1:
+            own[operand] = figures[UNIT + operand, 1] * words
+        elif child == 2:
+            below[operand] = figures[UNIT + operand, 2] * words
+        if child == 1 and levels > 2 and figures[UNIT + operand, 2] > 0:
+            below[operand] = figures[UNIT + operand, 2] * _least_taken(operand, 2, 1, rest, tiles, lanes, layer, figures)
+        asked[operand] = words
+        for level in range(child):
+            asked[operand] *= figures[LEAST_FAN + operand, level]
+    limited = _limited(0, machine)
+    for i in range(5):
+        far[i] = 1e300
+    real = False
+    for stays in range(4):
+        if (stays < 3 and again[stays] == 1) or (stays == 3 and real):
+            continue
+        real = True
+        held, every = 0.0, 0.0
+        for operand in range(3):
+            count = 1.0 if stays == operand else again[operand]
+            held += own[operand] * count
+            every += below[operand] * count
+        for case in range(3):
+            count = 1.0 if stays == case else again[case]
+            far[case] = min(far[case], held + below[case] * count)
+        far[3] = min(far[3], held + every)
+        far[4] = min(far[4], _slowest(0, stays, asked, again, machine, figures) if limited else 0.0)

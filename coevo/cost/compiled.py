@@ -1,0 +1,61 @@
+"""Compiles functions with numba, and keeps the machine code where a change of any source makes it stale.
+
+numba's own cache looks at the file of a function alone; the search is spread over several, and they compile the
+formulas of yet another. So the cache lies in a folder named after the digest of all sources of this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import config
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _folder() -> str:
+    """Returns where machine code is kept: ``NUMBA_CACHE_DIR``, else the user's cache folder."""
+    digest = hashlib.blake2b(digest_size=8)
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(base) / "coevo" / digest.hexdigest()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # no home to write to: compile anew in every session
+        folder = Path(tempfile.gettempdir()) / "coevo" / digest.hexdigest()
+    return str(folder)
+
+
+_FOLDER = _folder()
+
+
+def compiled(function: Function) -> Function:
+    """Returns the function compiled on first use, for plain numbers and arrays; IEEE arithmetic, nothing reordered."""
+    return _cached(numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True), function)
+
+
+def inner(function: Function) -> Function:
+    """Returns the function compiled on first use, to be called from compiled functions alone."""
+    return _cached(
+        numba.njit(
+            cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True
+        ),
+        function,
+    )
+
+
+def _cached(decorate: Callable[[Function], Any], function: Function) -> Function:
+    before = config.CACHE_DIR
+    config.CACHE_DIR = _FOLDER
+    try:
+        result: Function = decorate(function)
+    finally:
+        config.CACHE_DIR = before
+    return result
