@@ -56,6 +56,7 @@ def test_its_two_commands_stand_alone_on_a_line():
 
 
 def test_every_shipped_experiment_that_it_names_is_there():
-    for name in ("quickstart", "digits_sizing", "hardware_only", "cifar10_eyeriss", "cifar10_fixed_eyeriss"):
+    names = ("quickstart", "digits_sizing", "hardware_only", "tiny_mcu", "cifar10_eyeriss", "cifar10_fixed_eyeriss")
+    for name in names:
         assert f"`{name}`" in README
         assert (Path(__file__).parents[1] / "experiments" / f"{name}.yaml").exists()

@@ -84,6 +84,7 @@ def _memory(spec: MachineSpec, memory: MemorySpec, own: MachineSpec, base: Memor
         fanout_y=fanout_y,
         loops=DIMS if memory.loops is None else tuple(dim for dim in DIMS if dim in memory.loops),
         systolic=spec.systolic(memory),
+        bus_words_per_cycle=spec.bus_words_per_cycle(memory),
     )
 
 

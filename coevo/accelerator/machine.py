@@ -65,6 +65,8 @@ class Memory:
         cluster_size: Instances that share one access: they cost its energy together.
         interconnect: Between it and what its fan-out leads to.
         systolic: Whether the fan-out below it passes operands from lane to lane, one a cycle.
+        bus_words_per_cycle: Words of (weights, inputs, outputs) that fill or leave what is below it in a cycle
+            whenever the dataflow's stationary operand changes there; infinite where that is hidden.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Memory:
     cluster_size: int = 1
     interconnect: Interconnect = Interconnect()
     systolic: bool = False
+    bus_words_per_cycle: tuple[float, float, float] = (math.inf, math.inf, math.inf)
 
     @property
     def energy_of_update_pj(self) -> float:

@@ -56,6 +56,14 @@ class MacSpec(_Strict):
     leakage_mw: Annotated[float, Field(ge=0, le=1e12)] | None = None
 
 
+class BusWidths(_Strict):
+    """Words of each operand that an array's buses move in a cycle; left out: filling and draining is hidden."""
+
+    weights: Positive | None = None
+    inputs: Positive | None = None
+    outputs: Positive | None = None
+
+
 class PeArray(_Strict):
     """Shorthand for one fan-out, x = columns and y = rows."""
 
@@ -63,6 +71,7 @@ class PeArray(_Strict):
     columns: Count
     below: str | None = None
     systolic: bool = False
+    bus_words_per_cycle: BusWidths | None = None
 
 
 class Fanout(_Strict):
@@ -71,6 +80,7 @@ class Fanout(_Strict):
     x: Count = 1
     y: Count = 1
     systolic: bool = False
+    bus_words_per_cycle: BusWidths | None = None
 
 
 class DataflowSpec(_Strict):
@@ -167,6 +177,12 @@ class MachineSpec(_Strict):
             return memory.fanout.systolic
         return self.pe_array is not None and memory.name == self.array_memory() and self.pe_array.systolic
 
+    def bus_words_per_cycle(self, memory: MemorySpec) -> tuple[float, float, float]:
+        """Words a cycle that fill or leave the fan-out below a memory, by operand; infinite where that is hidden."""
+        given = memory.fanout or (self.pe_array if memory.name == self.array_memory() else None)
+        widths = (given.bus_words_per_cycle if given is not None else None) or BusWidths()
+        return widths.weights or math.inf, widths.inputs or math.inf, widths.outputs or math.inf
+
 
 def find_flaw(spec: MachineSpec) -> Flaw | None:
     """Returns the first thing that does not hold between the fields, None if all is well."""
@@ -200,8 +216,6 @@ def _loops(spec: MachineSpec) -> Iterator[Flaw]:
                 yield ("memories", i, "loops"), f"unknown dim {dim!r} (dims are {' '.join(DIMS)})"
         if len(set(dims)) < len(dims):
             yield ("memories", i, "loops"), f"{dims} names a dim twice; remove one"
-    if spec.memories[0].loops is not None:
-        yield ("memories", 0, "loops"), "the outermost memory runs all loops that remain; remove this line"
 
 
 def _order(spec: MachineSpec) -> Iterator[Flaw]:

@@ -73,7 +73,9 @@ def evaluate(
         from coevo.report import read_design
 
         known = read_design(Path(design))
-    workload = _workload(network, genes, shape, classes) if network is not None or known is None else known.workload
+    workload = (
+        known.workload if known is not None and network is None else read_workload(network, genes, shape, classes)
+    )
     machine = _machine(accelerator, choices) if accelerator is not None or known is None else known.accelerator
     if known is not None and network is None and accelerator is None and not remap:
         layers = _given(design or "", workload, machine, known.mappings)
@@ -95,7 +97,12 @@ def _refuse_idle_options(context: click.Context) -> None:
             raise SpecError(f"changes nothing without --{needed}; name one", field=options[name])
 
 
-def _workload(network: str | None, genes: Sequence[str], shape: str, classes: int) -> Workload:
+def read_workload(network: str | None, genes: Sequence[str], shape: str, classes: int) -> Workload:
+    """Returns the layers of a network space under genes, or of a user's own network by the running command's options.
+
+    Raises:
+        SpecError: The network is not known, or an option of it is wrong.
+    """
     import numpy as np
 
     from coevo.cli.own_network import own_workload
@@ -219,6 +226,8 @@ def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost
 
 
 def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
+    from coevo.report.energy import ratio
+
     lines = [f"{machine.name}: {machine.pes} multipliers, {machine.dataflow.name}, {machine.clock_mhz:g} MHz"]
     for name, unit in (("latency", "ms"), ("energy", "mJ"), ("area", "mm2"), ("peak_memory", "KiB")):
         lines.append(f"  {name.replace('_', ' '):12} {data[f'{name}_{unit.lower()}']:.6g} {unit}")
@@ -226,7 +235,9 @@ def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
     lines.append(f"  {'utilization':12} {data['utilization']:.1%}")
     lines.append("energy by part:")
     total = data["energy_mj"]
-    lines += [f"  {name:12} {value:.6g} mJ, {value / total:.1%}" for name, value in data["energy_by_part_mj"].items()]
+    lines += [
+        f"  {name:12} {value:.6g} mJ, {ratio(value, total):.1%}" for name, value in data["energy_by_part_mj"].items()
+    ]
     width = max(len(x["name"]) for x in data["layers"])
     lines.append(
         f"{'layer':{width}}  {'kind':11} {'MACs':>12} {'cycles':>12}  {'bound by':12} {'busy':>6} {'energy uJ':>12}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ Examples:
   coevo map --accelerator eyeriss --layer "m=64 c=64 p=56 q=56 r=3 s=3 stride=1"
   coevo map --accelerator nvdla --layer "g=32 p=112 q=112 r=3 s=3" --set memories.conv_buffer.size_kib=256
   coevo map --accelerator eyeriss --layer "m=96 c=24 p=28 q=28" --mapping mine.yaml
+  coevo map --accelerator eyeriss --layer "m=96 c=24 p=28 q=28" --front
   coevo map --accelerator eyeriss --network digits_mbconv --input 1x8x8 --only head.conv --json
   coevo map --accelerator tpu --network mine.py:make_net --input 3x224x224 --only conv1
   coevo map runs/quickstart/front/0123456789.yaml
@@ -66,6 +67,8 @@ printed; a design file. Layers that it does not name are searched.
 @click.option("--objective", type=click.Choice(["edp", "latency", "energy"]), default="edp", show_default=True,
               help="What the mapper minimises.")  # fmt: skip
 @click.option("--mapping", "file", metavar="FILE", help="Your own mapping: scored, and held against the best.")
+@click.option("--front", is_flag=True,
+              help="Also each layer's front by energy and latency; --json has its mappings.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Prints JSON: everything, of every layer.")
 def map_layers(
     design: str | None,
@@ -80,6 +83,7 @@ def map_layers(
     choices: tuple[str, ...],
     objective: str,
     file: str | None,
+    front: bool,
     as_json: bool,
 ) -> None:
     """Prints the best loop nest of a --layer, of a --network's layers or of a DESIGN's, on a machine."""
@@ -89,6 +93,8 @@ def map_layers(
     workload, machine = _scene(design, texts, network, genes, shape, classes, accelerator, choices)
     layers = _chosen(workload.layers, only)
     mapped = _mapped(layers, [x.name for x in workload.layers], machine, objective, file)
+    if front:
+        mapped = _with_fronts(mapped, machine)
     print(json.dumps(_data(mapped, machine, objective), indent=2) if as_json else _text(mapped, machine, objective))
 
 
@@ -132,9 +138,9 @@ def _scene(
         from coevo.workload import Workload
 
         return Workload("layers", read_layers(texts)), machine
-    from coevo.cli.evaluate import _workload
+    from coevo.cli.evaluate import read_workload
 
-    return _workload(network, genes, shape, classes), machine
+    return read_workload(network, genes, shape, classes), machine
 
 
 def _is_design(name: str) -> bool:
@@ -189,11 +195,14 @@ class _Mapped:
         cost: Under the mapping that is shown.
         best: Under the best mapping found, if the shown one was given; None if it was not, or none was found.
         given: Whether the user gave the mapping.
+        front: The layer under every mapping of its front by (energy, latency), the least energy first; None if it
+            was not asked for.
     """
 
     cost: LayerCost
     best: LayerCost | None = None
     given: bool = False
+    front: tuple[LayerCost, ...] | None = None
 
 
 def _mapped(
@@ -242,6 +251,22 @@ def _search(
     return found
 
 
+def _with_fronts(mapped: Sequence[_Mapped], machine: Accelerator) -> list[_Mapped]:
+    """Searches the front of every layer's mappings, once for layers that are alike."""
+    from coevo.cost import evaluate_mapping
+    from coevo.cost.mapper import find_front, mapping_of
+
+    known: dict[object, list[LoopMapping]] = {}
+    for layer in (x.cost.layer for x in mapped):
+        if layer.shape_key not in known:
+            found = find_front(layer, machine)
+            known[layer.shape_key] = [mapping_of(machine, layer.has_weights, one) for one in found]
+    return [
+        replace(x, front=tuple(evaluate_mapping(x.cost.layer, machine, one) for one in known[x.cost.layer.shape_key]))
+        for x in mapped
+    ]
+
+
 # -- printing --------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +278,8 @@ def _data(mapped: Sequence[_Mapped], machine: Accelerator, objective: str) -> di
     layers = []
     for x in mapped:
         data = layer_data(x.cost, machine) | {"mapping_given": x.given}
-        layers.append(data | ({"best": layer_data(x.best, machine)} if x.best is not None else {}))
+        data |= {"best": layer_data(x.best, machine)} if x.best is not None else {}
+        layers.append(data | ({} if x.front is None else {"front": [layer_data(one, machine) for one in x.front]}))
     return {
         "accelerator": machine.name,
         "choices": dict(machine.choices),
@@ -281,6 +307,8 @@ def _text(mapped: Sequence[_Mapped], machine: Accelerator, objective: str) -> st
         text = layer_text(first.cost, machine, note)
         if first.given:
             text += "\n\n" + _compared(first, objective)
+        if first.front:
+            text += "\n\n" + _front_text(first.front)
         if others:
             same = f"the same: {', '.join(x.cost.layer.name for x in others)}"
             text += "\n\n" + textwrap.fill(same, 80, break_long_words=False)
@@ -309,3 +337,16 @@ def _compared(one: _Mapped, objective: str) -> str:
     )
     rows.append(("yours / best", *(f"{ratio(yours, best):.4g}" for yours, best in pairs), ""))
     return "against the mapper\n" + text_table(rows)
+
+
+def _front_text(front: Sequence[LayerCost]) -> str:
+    """A line per mapping of the front; their nests are in the JSON."""
+    from coevo.report.energy import energy_unit
+    from coevo.report.loop_nest import edp, text_table
+
+    size, unit = energy_unit(front[0].total_energy_pj)
+    rows: list[Sequence[str]] = [(unit, "cycles", "EDP J x cycles", "utilization", "bound by")]
+    for cost in front:
+        figures = (f"{cost.total_energy_pj / size:.6g}", f"{cost.cycles:,.0f}", f"{edp(cost):.4g}")
+        rows.append((*figures, f"{cost.utilization:.1%}", cost.bound_by))
+    return "front by energy and latency\n" + text_table(rows, left=0)

@@ -17,6 +17,7 @@ import numpy as np
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator, Dataflow, Memory
 from coevo.cost.nest import Array, Window
+from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array
 from coevo.workload import DIMS, OPERANDS, Layer
 
 
@@ -28,10 +29,10 @@ class Structure:
         names: Of the memories, outermost first.
         on_chip: Whether each is on the chip.
         holds: The operands that each memory holds.
-        levels: Memory indices by level. The mapper gives memories a common tile, and so one level, where they
-            follow each other without a fan-out in between and hold different operands.
+        levels: Memory indices by level.
         fans: The levels with a fan-out below them.
         dataflow: What may unroll and what stays.
+        array: The memory above an array that runs empty when its stationary operand changes, None if there is none.
     """
 
     names: tuple[str, ...]
@@ -40,6 +41,7 @@ class Structure:
     levels: tuple[tuple[int, ...], ...]
     fans: tuple[int, ...]
     dataflow: Dataflow
+    array: int | None
 
     @cached_property
     def homes(self) -> Mapping[str, tuple[int, ...]]:
@@ -55,30 +57,34 @@ class Structure:
         """The memory of a level that holds an operand."""
         return next(memory for memory in self.levels[level] if operand in self.holds[memory])
 
-    @property
-    def feed(self) -> int:
-        """The level that feeds the innermost fan-out, where the dataflow's stationary operand sets the order."""
-        return self.fans[-1] if self.fans else max(len(self.levels) - 2, 0)
 
-
-def structure_of(machine: Accelerator, has_weights: bool, *, merge: bool = True) -> Structure:
-    """Returns a machine's structure; ``merge=False`` gives every memory a level of its own."""
-    levels: list[list[int]] = []
-    for i, memory in enumerate(machine.memories):
-        before = machine.memories[levels[-1][-1]] if levels else None
-        held = {operand for j in levels[-1] for operand in machine.memories[j].holds} if levels else set()
-        if merge and before is not None and not _fans_out(before) and not held & set(memory.holds):
-            levels[-1].append(i)
-        else:
-            levels.append([i])
+def structure_of(machine: Accelerator, has_weights: bool) -> Structure:
+    """Returns a machine's structure, every memory a level of its own."""
+    flow = machine.dataflow if has_weights else DATA_MOVER
+    count = len(machine.memories)
     return Structure(
         names=tuple(memory.name for memory in machine.memories),
         on_chip=tuple(memory.kind != "dram" for memory in machine.memories),
         holds=tuple(tuple(memory.holds) for memory in machine.memories),
-        levels=tuple(tuple(level) for level in levels),
-        fans=tuple(i for i, level in enumerate(levels) if _fans_out(machine.memories[level[-1]])),
-        dataflow=machine.dataflow if has_weights else DATA_MOVER,
+        levels=tuple((i,) for i in range(count)),
+        fans=tuple(i for i, memory in enumerate(machine.memories) if _fans_out(memory)),
+        dataflow=flow,
+        array=refilled_array(machine, flow),
     )
+
+
+def levels_of(machine: Accelerator) -> tuple[tuple[int, ...], ...]:
+    """Returns memory indices by the mapper's levels: with one set of loops in common (`coevo.cost.mapper`)."""
+    levels: list[list[int]] = []
+    for i, memory in enumerate(machine.memories):
+        before = machine.memories[levels[-1][-1]] if levels else None
+        held = {operand for j in levels[-1] for operand in machine.memories[j].holds} if levels else set()
+        apart = before is None or before.fanout_x * before.fanout_y > 1 or held & set(memory.holds)
+        if apart:
+            levels.append([i])
+        else:
+            levels[-1].append(i)
+    return tuple(tuple(level) for level in levels)
 
 
 def _fans_out(memory: Memory) -> bool:
@@ -149,6 +155,8 @@ class Machines:
             machine limits that bandwidth.
         leakage_pj: Per cycle and instance; the last entry is the multipliers'.
         mac_energy_pj: Per operation.
+        fold_cycles: That a systolic array loses when its stationary operand changes; 0 if it is not systolic.
+        bus_time: Cycles per word of an operand that fills or leaves the array then; None where that is hidden.
     """
 
     fanout: Sequence[tuple[Array, Array]]
@@ -164,6 +172,8 @@ class Machines:
     shared_time: Mapping[tuple[int, str], Array | None]
     leakage_pj: Sequence[Array]
     mac_energy_pj: Array
+    fold_cycles: Array
+    bus_time: Mapping[str, Array | None]
 
 
 def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Machines:
@@ -220,7 +230,14 @@ def _figures(machines: Sequence[Accelerator], bits: Mapping[str, Any], column: C
         shared_time={key: times(*key, "words_per_cycle") for key in held},
         leakage_pj=leakage,
         mac_energy_pj=column([m.mac.energy_pj for m in machines]),
+        fold_cycles=column([fold_cycles(m) for m in machines]),
+        bus_time={operand: _bus_time(machines, operand, bits, column) for operand in OPERANDS},
     )
+
+
+def _bus_time(machines: Sequence[Accelerator], operand: str, bits: Mapping[str, Any], column: Column) -> Any | None:
+    per_bit = [bus_cycles_per_bit(machine)[OPERANDS.index(operand)] for machine in machines]
+    return bits[operand] * column(per_bit) if any(per_bit) else None
 
 
 @dataclass(frozen=True)
@@ -243,16 +260,16 @@ class Batch:
         return int(self.layers.operations.shape[0])
 
 
-def batch_of(pairs: Sequence[tuple[Layer, Accelerator]], *, merge: bool = True) -> Batch:
+def batch_of(pairs: Sequence[tuple[Layer, Accelerator]]) -> Batch:
     """Returns pairs of one structure as arrays."""
     layers = [layer for layer, _ in pairs]
     machines = [machine for _, machine in pairs]
-    structure = structure_of(machines[0], layers[0].has_weights, merge=merge)
+    structure = structure_of(machines[0], layers[0].has_weights)
     return Batch(structure, layers_of(layers), machines_of(machines, layers))
 
 
 def batch_of_one(layer: Layer, machine: Accelerator) -> Batch:
     """Returns one pair as plain numbers instead of arrays, every memory a level of its own."""
     bits = {operand: float(width) for operand, width in zip(OPERANDS, layer.bits or machine.bits, strict=True)}
-    structure = structure_of(machine, layer.has_weights, merge=False)
+    structure = structure_of(machine, layer.has_weights)
     return Batch(structure, layers_of([layer], _alone), _figures([machine], bits, _alone))

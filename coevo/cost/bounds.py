@@ -46,7 +46,9 @@ from coevo.cost.exact import (
     W,
     diagonals,
     gcd,
+    home_in_array,
     meetings,
+    refill,
     span,
 )
 
@@ -74,8 +76,7 @@ def _touched(operand: int, level: int, whole: Floats, lanes: Floats, layer: Floa
 
 @inner
 def _set_rest(level: int, tiles: Floats, figures: Floats, rest: Floats) -> None:
-    """Fills the iterations outside a level's tile ``(dim,)``, then how often those that leave an operand in place
-    come by ``(operand,)``."""
+    """Fills the iterations outside a level's tile (8), then those that leave an operand in place, multiplied (3)."""
     for dim in range(8):
         rest[dim] = 1.0
         if figures[WHOLE, dim] != tiles[level, dim]:
@@ -129,7 +130,16 @@ def _tap_reach(
 
 
 @inner
-def set_figures(lanes: Floats, layer: Floats, machine: Floats, extra: Floats, figures: Floats, busy: Floats) -> None:
+def set_figures(
+    lanes: Floats,
+    layer: Floats,
+    machine: Floats,
+    extra: Floats,
+    bits: Floats,
+    room: Floats,
+    figures: Floats,
+    busy: Floats,
+) -> None:
     """Fills an unrolling's figures, see `coevo.cost.exact`; its temporal iterations are given."""
     levels = machine.shape[1]
     whole = figures[WHOLE]
@@ -169,17 +179,22 @@ def set_figures(lanes: Floats, layer: Floats, machine: Floats, extra: Floats, fi
     energy = layer[MAC_PJ]
     for operand in range(3):
         if operand != W or layer[WEIGHTS] > 0:
-            energy += _set_units(operand, compute, lanes, machine, figures, busy)
+            energy += _set_units(operand, compute, machine, figures, busy)
     cycles = compute
+    if extra[1, 0] >= 0:  # every word that stays is brought in once, as many at a time as there is room for
+        stays = int(extra[1, 2])
+        home = home_in_array(stays, machine, extra)
+        folds = figures[ONCE + stays, home]
+        if home < levels:
+            folds = folds / max(1.0, room[int(machine[MEMORY, home, stays])] / bits[stays])
+        cycles += max(1.0, folds) * extra[1, 1] - (1.0 if extra[1, 1] > 0 else 0.0)
     for at in range(busy.shape[1]):
         cycles = max(cycles, busy[0, at], busy[1, at], busy[2, at])
     figures[BASE, 0], figures[BASE, 1] = energy, cycles
 
 
 @inner
-def _set_units(
-    operand: int, compute: float, lanes: Floats, machine: Floats, figures: Floats, busy: Floats
-) -> float:
+def _set_units(operand: int, compute: float, machine: Floats, figures: Floats, busy: Floats) -> float:
     """Fills the energies per word and the least time of the memories; returns the energy of the multipliers' words."""
     levels = machine.shape[1]
     energy, child, fan = 0.0, levels, 1.0
@@ -289,9 +304,7 @@ def least_of_all(
 
 
 @inner
-def _known_fan(
-    child: int, tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, figures: Floats
-) -> float:
+def _known_fan(child: int, tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, figures: Floats) -> float:
     """How much larger the inputs' fan-outs above a level are than at least, level 0's aside."""
     ratio = 1.0
     level = child - 1
@@ -305,9 +318,7 @@ def _known_fan(
 
 
 @inner
-def _slowest(
-    level: int, stays: int, words: Floats, again: Floats, machine: Floats, figures: Floats
-) -> float:
+def _slowest(level: int, stays: int, words: Floats, again: Floats, machine: Floats, figures: Floats) -> float:
     """Least cycles in which a level's memories feed what takes ``words`` ``(operand,)``, ``again`` times each."""
     cycles = 0.0
     for first in range(3):
@@ -333,7 +344,14 @@ def _slowest(
 
 @inner
 def set_inside(
-    tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, figures: Floats, near: Floats, work: Floats
+    tiles: Floats,
+    lanes: Floats,
+    layer: Floats,
+    machine: Floats,
+    extra: Floats,
+    figures: Floats,
+    near: Floats,
+    work: Floats,
 ) -> None:
     """Bounds of a chain of tiles, from level 2 inwards, by what stays put at level 1.
 
@@ -367,13 +385,24 @@ def set_inside(
                 _set_rest(level, tiles, figures, rest)
             often = rest[8 + operand]
             for stays in range(4):
-                if moved or (stays != operand and stays != 3):
+                if moved or stays not in (operand, 3):
                     near[stays] += unit * words * often
                 elif child > 2:
                     near[stays] += unit * words
             if child == 2:
                 asked[operand] = words * fan * figures[LEAST_FAN + operand, 1]
                 again[operand] = often
+    if extra[1, 0] >= 1:  # then all tiles inside the array are known
+        kept = int(extra[1, 2])
+        home = home_in_array(kept, machine, extra)
+        compute, folds = 1.0, 1.0
+        for dim in range(8):
+            compute *= figures[WHOLE, dim]
+            if MOVES[kept, dim]:
+                folds *= figures[WHOLE, dim] / tiles[home, dim]
+        compute += folds * refill(tiles, lanes, layer, machine, extra) - (1.0 if extra[1, 1] > 0 else 0.0)
+        for stays in range(4):
+            near[4 + stays] = max(near[4 + stays], compute)
     if levels > 2 and _limited(1, machine):
         for stays in range(4):
             alone = 0 if stays == 3 else stays
@@ -414,7 +443,9 @@ def set_outside(
         elif child == 2:
             below[operand] = figures[UNIT + operand, 2] * words
         if child == 1 and levels > 2 and figures[UNIT + operand, 2] > 0:
-            below[operand] = figures[UNIT + operand, 2] * _least_taken(operand, 2, 1, rest, tiles, lanes, layer, figures)
+            below[operand] = figures[UNIT + operand, 2] * _least_taken(
+                operand, 2, 1, rest, tiles, lanes, layer, figures
+            )
         asked[operand] = words
         for level in range(child):
             asked[operand] *= figures[LEAST_FAN + operand, level]

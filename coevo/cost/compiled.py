@@ -1,7 +1,7 @@
 """Compiles functions with numba, and keeps the machine code where a change of any source makes it stale.
 
 numba's own cache looks at the file of a function alone; the search is spread over several, and they compile the
-formulas of yet another. So the cache lies in a folder named after the digest of all sources of this package.
+formulas of yet another. So the cache lies in a folder named after the digest of the compiled sources.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import config
+from numba.core import config as numba_config
+
+COMPILED = ("compiled", "formulas", "exact", "bounds", "unroll", "search")
+"""The modules with compiled functions."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -22,8 +25,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def _folder() -> str:
     """Returns where machine code is kept: ``NUMBA_CACHE_DIR``, else the user's cache folder."""
     digest = hashlib.blake2b(digest_size=8)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for name in COMPILED:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     folder = Path(base) / "coevo" / digest.hexdigest()
     try:
@@ -34,28 +37,28 @@ def _folder() -> str:
 
 
 _FOLDER = _folder()
+_njit: Any = numba.njit  # its types lack some options
+_config: Any = numba_config
 
 
 def compiled(function: Function) -> Function:
     """Returns the function compiled on first use, for plain numbers and arrays; IEEE arithmetic, nothing reordered."""
-    return _cached(numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True), function)
+    return _cached(_njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True), function)
 
 
 def inner(function: Function) -> Function:
     """Returns the function compiled on first use, to be called from compiled functions alone."""
     return _cached(
-        numba.njit(
-            cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True
-        ),
+        _njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True),
         function,
     )
 
 
 def _cached(decorate: Callable[[Function], Any], function: Function) -> Function:
-    before = config.CACHE_DIR
-    config.CACHE_DIR = _FOLDER
+    before = _config.CACHE_DIR
+    _config.CACHE_DIR = _FOLDER
     try:
         result: Function = decorate(function)
     finally:
-        config.CACHE_DIR = before
+        _config.CACHE_DIR = before
     return result

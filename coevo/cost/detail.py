@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from coevo.accelerator.machine import Accelerator
-from coevo.cost.batch import Batch, batch_of_one
+from coevo.accelerator.machine import DATA_MOVER, Accelerator
+from coevo.cost.batch import Batch, batch_of_one, levels_of
 from coevo.cost.interconnect import Carried, Transport
 from coevo.cost.nest import Loop, tiles_of, traffic
 from coevo.cost.price import (
     Moved,
     access_energy,
     accessed,
+    compute_cycles,
     leakage,
     level_instances,
     memory_cycles,
@@ -141,7 +143,7 @@ def cost_of(analysis: Analysis) -> LayerCost:
     if not all(memory.interconnect.free for memory in machine.memories):
         for (memory, operand), carried in analysis.carried.items():
             energy[memory, OPERANDS.index(operand)] += carried.energy_pj
-    compute = math.prod(loop.bound for loop in nest if not loop.spatial)
+    compute = compute_cycles(batch, nest)
     by_memory = np.array([memory_cycles(batch, i, i, analysis.moved) for i in range(shape[0])])
     cost = price(batch, nest, analysis.moved)
     return LayerCost(
@@ -165,14 +167,25 @@ def cost_of(analysis: Analysis) -> LayerCost:
 def smallest_need(layer: Layer, machine: Accelerator) -> tuple[float, str]:
     """Returns why a layer has no valid mapping on a machine: relative excess (> 0), and memory, need and capacity.
 
-    The smallest tile of a memory is one word of each operand that it holds.
+    The smallest tile of a memory is one word of each operand that it holds, times what no loop outside it can run.
     """
     bits = dict(zip(OPERANDS, layer.bits or machine.bits, strict=True))
     excess, text = 1.0, f"layer {layer.name} has no valid mapping on {machine.name}"
-    for memory in machine.memories:
-        needed = sum(bits[operand] for operand in memory.holds if operand != "weights" or layer.has_weights)
-        if needed > memory.usable_bits:
-            excess = max(1.0, needed / max(memory.usable_bits, 1.0) - 1)
-            text += f": {memory.name} needs {needed / 8:g} bytes for one word each and has {memory.usable_bits / 8:g}"
-            break
+    flow = machine.dataflow if layer.has_weights else DATA_MOVER
+    left: dict[str, Any] = dict(zip(DIMS, layer.bounds, strict=True))
+    # A level's loops belong to all of its memories, so the last of them decides.
+    for level in levels_of(machine):
+        for memory in (machine.memories[i] for i in level):
+            words = dict(zip(OPERANDS, replace(layer, **left).words, strict=True))
+            needed = sum(words[operand] * bits[operand] for operand in memory.holds)
+            if needed > memory.usable_bits:
+                excess = max(1.0, needed / max(memory.usable_bits, 1.0) - 1)
+                what = "one word each" if max(left.values()) == 1 else "the smallest tile"
+                text += f": {memory.name} needs {needed / 8:g} bytes for {what} and has {memory.usable_bits / 8:g}"
+                return excess, text
+        last = machine.memories[level[-1]]
+        for dim in DIMS:
+            lanes = (last.fanout_x if dim in flow.x else 1) * (last.fanout_y if dim in flow.y else 1)
+            outside = any(dim in machine.memories[i].loops for i in level)
+            left[dim] = 1 if outside else -(-left[dim] // lanes)
     return excess, text

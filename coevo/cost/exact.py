@@ -54,7 +54,6 @@ ORDERS = np.array(
 """Loop orders of a level, innermost dim first ``(order, dim)``, four for each operand that may stay."""
 
 
-
 def _sequences() -> NDArray[np.int64]:
     """Returns the loops of every order by the set of dims whose bound exceeds 1 ``(set, order, 9)``, then how many."""
     table = np.zeros((1 << len(DIMS), len(ORDERS), 9), dtype=np.int64)
@@ -146,6 +145,7 @@ def inputs(child: int, tiles: Floats, lanes: Floats, orders: Ints, layer: Floats
 
 @inner
 def gcd(a: int, b: int) -> int:
+    """Greatest common divisor."""
     while b:
         a, b = b, a % b
     return a
@@ -248,7 +248,10 @@ def price(
             busy[2, at] += (out + back + fills) * machine[SHARED_TIME, level, operand]
             asked = own
     if extra[1, 0] >= 0:
-        cycles += _refills(tiles, lanes, orders, layer, machine, extra, parts)
+        stays = int(extra[1, 2])
+        folds = loads(stays, home_in_array(stays, machine, extra), orders, parts)
+        # A systolic array's cycles are counted from 0 (`coevo.cost.systolic`).
+        cycles += folds * refill(tiles, lanes, layer, machine, extra) - (1.0 if extra[1, 1] > 0 else 0.0)
     for at in range(busy.shape[1]):
         cycles = max(cycles, busy[0, at], busy[1, at], busy[2, at])
     cycles = math.ceil(cycles * (1 - 1e-12))
@@ -256,24 +259,24 @@ def price(
 
 
 @inner
-def _refills(
-    tiles: Floats, lanes: Floats, orders: Ints, layer: Floats, machine: Floats, extra: Floats, parts: Floats
-) -> float:
-    """Cycles that an array loses while its stationary operand changes (`coevo.cost.refill`)."""
-    array, once, stays = int(extra[1, 0]), extra[1, 1], int(extra[1, 2])
-    levels = machine.shape[1]
-    folds = 0.0
+def home_in_array(operand: int, machine: Floats, extra: Floats) -> int:
+    """The innermost level inside the refilled array that holds an operand; L if none does."""
+    home = machine.shape[1]
+    for level in range(int(extra[1, 0]) + 1, machine.shape[1]):
+        if machine[MEMORY, level, operand] >= 0:
+            home = level
+    return home
+
+
+@inner
+def refill(tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, extra: Floats) -> float:
+    """Cycles that an array loses once while its stationary operand changes (`coevo.cost.refill`)."""
+    once = extra[1, 1]
     for operand in range(3):
-        home = levels
-        for level in range(array + 1, levels):
-            if machine[MEMORY, level, operand] >= 0:
-                home = level
-        if operand == stays:
-            folds = loads(operand, home, orders, parts)
         if extra[2, operand] > 0:
-            once += extra[2, operand] * _spread(operand, array, home, tiles, lanes, layer)
-    # A systolic array's cycles are counted from 0 (`coevo.cost.systolic`).
-    return folds * once - (1.0 if extra[1, 1] > 0 else 0.0)
+            home = home_in_array(operand, machine, extra)
+            once += extra[2, operand] * _spread(operand, int(extra[1, 0]), home, tiles, lanes, layer)
+    return once
 
 
 @inner
@@ -284,7 +287,11 @@ def _spread(operand: int, array: int, home: int, tiles: Floats, lanes: Floats, l
         for dim in (N, G, C):
             words *= tiles[home, dim] * lanes[array, dim]
         height = span(tiles[home, P] * lanes[array, P], tiles[home, R] * lanes[array, R], layer[0], layer[2])
-        return words * height * span(tiles[home, Q] * lanes[array, Q], tiles[home, S] * lanes[array, S], layer[1], layer[3])
+        return (
+            words
+            * height
+            * span(tiles[home, Q] * lanes[array, Q], tiles[home, S] * lanes[array, S], layer[1], layer[3])
+        )
     for dim in range(8):
         if MOVES[operand, dim]:
             words *= tiles[home, dim] * lanes[array, dim]
@@ -292,9 +299,7 @@ def _spread(operand: int, array: int, home: int, tiles: Floats, lanes: Floats, l
 
 
 @inner
-def fits(
-    level: int, tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, bits: Floats, room: Floats
-) -> bool:
+def fits(level: int, tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, bits: Floats, room: Floats) -> bool:
     """Whether a level's memories hold its tile; ``bits`` of a word ``(operand,)``, ``room`` ``(memory,)``."""
     for first in range(3):
         at = machine[MEMORY, level, first]

@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator, Memory
+from coevo.cost.batch import levels_of
 from coevo.cost.exact import ORDERS, Floats, Ints
 from coevo.cost.nest import Tile, Window
+from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array
 from coevo.cost.search import search
 from coevo.mapping import LevelMapping, Mapping
 from coevo.workload import DIMS, OPERANDS, Layer
@@ -80,20 +82,6 @@ class _Packed:
     room: Floats
 
 
-def levels_of(machine: Accelerator) -> tuple[tuple[int, ...], ...]:
-    """Memory indices by level; see the module's text."""
-    levels: list[list[int]] = []
-    for i, memory in enumerate(machine.memories):
-        before = machine.memories[levels[-1][-1]] if levels else None
-        held = {operand for j in levels[-1] for operand in machine.memories[j].holds} if levels else set()
-        apart = before is None or before.fanout_x * before.fanout_y > 1 or held & set(memory.holds)
-        if apart:
-            levels.append([i])
-        else:
-            levels[-1].append(i)
-    return tuple(tuple(level) for level in levels)
-
-
 def _packed(machine: Accelerator, has_weights: bool) -> _Packed:
     flow = machine.dataflow if has_weights else DATA_MOVER
     levels = levels_of(machine)
@@ -103,6 +91,11 @@ def _packed(machine: Accelerator, has_weights: bool) -> _Packed:
     per_bit = np.zeros((6, len(levels), len(OPERANDS)))
     extra = np.zeros((3, max(len(levels) + 1, 3)))
     extra[1, 0] = -1
+    array = refilled_array(machine, flow)
+    if array is not None and flow.stationary is not None:
+        extra[1, 0] = next(i for i, level in enumerate(levels) if array in level)
+        extra[1, 1], extra[1, 2] = fold_cycles(machine), OPERANDS.index(flow.stationary)
+        extra[2, :3] = bus_cycles_per_bit(machine)
     allowed = []
     for i, level in enumerate(levels):
         allowed.append(tuple(any(dim in machine.memories[at].loops for at in level) for dim in DIMS))
@@ -145,7 +138,9 @@ def _figures_per_bit(memory: Memory) -> list[float]:
     ]
 
 
-def find_mapping(layer: Layer, machine: Accelerator, goal: Goal = "edp", cycles_below: float = math.inf) -> Found | None:
+def find_mapping(
+    layer: Layer, machine: Accelerator, goal: Goal = "edp", cycles_below: float = math.inf
+) -> Found | None:
     """Returns the best mapping of a layer on a machine, None if no mapping is valid.
 
     Args:
@@ -206,7 +201,11 @@ def find_mappings(
 
 
 def _searched(
-    form: _Form, pairs: Sequence[tuple[Layer, Accelerator]], machines: Sequence[_Packed], goal: Goal, cycles_below: float
+    form: _Form,
+    pairs: Sequence[tuple[Layer, Accelerator]],
+    machines: Sequence[_Packed],
+    goal: Goal,
+    cycles_below: float,
 ) -> list[Found | None]:
     """Searches pairs whose machines are alike in form, in one call."""
     index: dict[int, int] = {}

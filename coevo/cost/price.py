@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from coevo.arrays import namespace
 from coevo.cost.batch import Batch
 from coevo.cost.nest import Array, Nest, Traffic, lanes, product
+from coevo.cost.refill import refill_cycles
 
 Moved = Mapping[tuple[int, str], Traffic]
 """Traffic by (level, operand), per instance."""
@@ -37,8 +38,7 @@ class Price:
 
 def price(batch: Batch, nest: Nest, moved: Moved, *, whole_cycles: bool = True) -> Price:
     """Returns energy and cycles of mappings; without ``whole_cycles`` cycles are not rounded up, nor in the leakage."""
-    compute = product(loop.bound for loop in nest if not loop.spatial)
-    cycles = compute
+    cycles = compute_cycles(batch, nest)
     energy = batch.layers.operations * batch.machines.mac_energy_pj
     bits: Array = 0.0
     instances = level_instances(batch, nest)
@@ -54,6 +54,19 @@ def price(batch: Batch, nest: Nest, moved: Moved, *, whole_cycles: bool = True) 
         cycles = round_up(cycles)
     energy = energy + leakage(batch, instances, cycles)
     return Price(energy, cycles, bits / 8)
+
+
+def compute_cycles(batch: Batch, nest: Nest) -> Array:
+    """Cycles of the array: one for each temporal iteration, and what refilling it costs (`coevo.cost.refill`)."""
+    structure, machines = batch.structure, batch.machines
+    cycles = product(loop.bound for loop in nest if not loop.spatial)
+    stays = structure.dataflow.stationary
+    if structure.array is None or stays is None:
+        return cycles
+    count, window = len(structure.levels), batch.layers.window
+    return cycles + refill_cycles(
+        nest, structure.array, stays, structure.homes, count, window, machines.fold_cycles, machines.bus_time
+    )
 
 
 def larger(a: Array, b: Array) -> Array:

@@ -173,7 +173,7 @@ def batch_of_alike(pairs: Sequence[tuple[Layer, Accelerator]]) -> Batch:
                     f"{machine.name}: the network below {memory.name} passes words on or costs energy, which is "
                     "counted one mapping at a time (evaluate_mapping)"
                 )
-    return batch_of(pairs, merge=False)
+    return batch_of(pairs)
 
 
 def on_torch(batch: Batch, device: str = "cpu") -> Batch:

@@ -13,7 +13,24 @@ import numpy as np
 
 from coevo.cost.bounds import least_of_all, set_figures, set_inside, set_outside
 from coevo.cost.compiled import compiled, inner
-from coevo.cost.exact import BASE, MOVES, ONCE, ORDERS, SEQUENCES, UNIT, WHOLE, Floats, G, Ints, fits, price, set_parts
+from coevo.cost.exact import (
+    BASE,
+    MEMORY,
+    MOVES,
+    ONCE,
+    ORDERS,
+    SEQUENCES,
+    UNIT,
+    WHOLE,
+    Floats,
+    G,
+    I,
+    Ints,
+    P,
+    fits,
+    price,
+    set_parts,
+)
 from coevo.cost.unroll import set_lanes, unrollings
 from coevo.workload import DIMS
 
@@ -233,7 +250,17 @@ def _joins(tiles: Floats, allowed: Ints, stays: int) -> bool:
 
 @inner
 def _below(
-    bounds: Floats, column: int, cycles: int, count: int, energy: float, least: float, rules: Floats, power: float, limit: float, kept: Ints, keys: Floats
+    bounds: Floats,
+    column: int,
+    cycles: int,
+    count: int,
+    energy: float,
+    least: float,
+    rules: Floats,
+    power: float,
+    limit: float,
+    kept: Ints,
+    keys: Floats,
 ) -> int:
     """Lists the entries that with the least of the other list could still win, cheapest first."""
     number = 0
@@ -260,6 +287,30 @@ def _keep_allowed(chains: Floats, count: int, whole: Floats, allowed: Ints) -> i
                 chains[kept] = chains[i]
             kept += 1
     return kept
+
+
+@inner
+def _needed(level: int, dim: int, lanes: Floats, allowed: Ints, machine: Floats, rules: Floats) -> bool:
+    """Whether loops of a level over a dim can be of use: if not, the next level out does as well with them.
+
+    They are of none if they move no operand that the level holds, and what it holds goes on to the multipliers: as
+    the innermost loops of the next level out they leave its tiles in place all the same, and those of the others
+    are moved no sooner. Not so where the dim also unrolls in between, or where the window slides in an inner memory.
+    """
+    if allowed[level - 1, dim] == 0 or lanes[level - 1, dim] != lanes[level, dim]:
+        return True
+    for operand in range(3):
+        deeper = False
+        for below in range(level + 1, machine.shape[1]):
+            deeper = deeper or machine[MEMORY, below, operand] >= 0
+        if machine[MEMORY, level, operand] >= 0:
+            if MOVES[operand, dim] or deeper:
+                return True
+            if level - 1 == rules[FEED] and rules[DATAFLOW] < 3 and rules[DATAFLOW] != operand:
+                return True
+        elif operand == I and deeper and dim >= P:
+            return True
+    return False
 
 
 @inner
@@ -304,23 +355,36 @@ def _unrolled(
         return False
     if levels == 1:
         return _price(
-            tiles, lanes, 3, layer, machine, extra, rules, figures, parts, busy, orders, options, best, best_tiles, best_orders
+            tiles,
+            lanes,
+            3,
+            layer,
+            machine,
+            extra,
+            rules,
+            figures,
+            parts,
+            busy,
+            orders,
+            options,
+            best,
+            best_tiles,
+            best_orders,
         )
     chains, inward = np.ones((1, levels + 1, 8)), 1
-    everywhere = allowed[1].copy()
+    everywhere, here = allowed[1].copy(), allowed[1].copy()
     for level in range(levels - 1, 1, -1):
         everywhere |= allowed[level]
-        chains, inward = _tiles_at(
-            level, chains, inward, whole, allowed[level], lanes, layer, machine, bits, room
-        )
+        for dim in range(8):
+            needed = allowed[level, dim] > 0 and _needed(level, dim, lanes, allowed, machine, rules)
+            here[dim] = 1 if needed else 0
+        chains, inward = _tiles_at(level, chains, inward, whole, here, lanes, layer, machine, bits, room)
     near, work = np.empty((inward, 8)), np.empty((5, 11))
     for i in range(inward):
-        set_inside(chains[i], lanes, layer, machine, figures, near[i], work)
+        set_inside(chains[i], lanes, layer, machine, extra, figures, near[i], work)
     if _hopeless(near, inward, rules, figures, best[0]):
         return False
-    outer, outward = _tiles_at(
-        1, np.ones((1, levels + 1, 8)), 1, whole, everywhere, lanes, layer, machine, bits, room
-    )
+    outer, outward = _tiles_at(1, np.ones((1, levels + 1, 8)), 1, whole, everywhere, lanes, layer, machine, bits, room)
     outward = _keep_allowed(outer, outward, whole, allowed[0])
     far = np.empty((outward, 5))
     for j in range(outward):
@@ -394,7 +458,7 @@ def _search(
         set_lanes(found[i], fans, lanes)
         for dim in range(8):
             figures[WHOLE, dim] = np.ceil(bounds[dim] / lanes[0, dim])
-        set_figures(lanes, layer, machine, extra, figures, busy)
+        set_figures(lanes, layer, machine, extra, bits, room, figures, busy)
         energy, cycles = least_of_all(lanes, layer, machine, bits, room, figures, again)
         keys[i], order[i] = _bound(energy, figures[BASE, 2], cycles, rules), i
     _sort(keys, order, count)
@@ -405,7 +469,7 @@ def _search(
         set_lanes(found[i], fans, lanes)
         for dim in range(8):
             figures[WHOLE, dim] = np.ceil(bounds[dim] / lanes[0, dim])
-        set_figures(lanes, layer, machine, extra, figures, busy)
+        set_figures(lanes, layer, machine, extra, bits, room, figures, busy)
         least_of_all(lanes, layer, machine, bits, room, figures, again)
         if _unrolled(
             lanes, allowed, layer, machine, extra, bits, room, rules, figures, parts, busy, orders, options,
@@ -456,7 +520,9 @@ def search(
             orders, and the operand that it keeps in place there (3 if none).
         best: Filled with (score, energy [pJ], cycles, mappings priced) ``(pair, 4)``; the score is infinite if no
             mapping is valid.
-        tiles, lanes, orders: Filled with the mappings, see `coevo.cost.exact`.
+        tiles: Filled with the mappings, see `coevo.cost.exact`, with the following.
+        lanes: Ditto.
+        orders: Ditto.
         options: Filled with the unrollings ``(pair, axis x dim)``.
     """
     levels = memory.shape[0]

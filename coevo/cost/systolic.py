@@ -19,9 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from coevo.cost.formulas import moves as iterates
 from coevo.cost.formulas import still
-from coevo.mapping import Mapping
-from coevo.workload import RELEVANT
 
 Array = Any
 """A number, numpy array or torch tensor; all arguments of a call broadcast together."""
@@ -73,23 +72,10 @@ def folds(loops: Iterable[tuple[Array, bool]]) -> Array:
     for bound, moves in loops:
         if moves:
             steps = steps * bound
-            moved = 1 - (1 - moved) * ((bound <= 1) * 1)
+            moved = 1 - (1 - moved) * (1 - iterates(bound))
         else:
             steps = still(steps, moved, bound)
     return steps
-
-
-def mapping_folds(mapping: Mapping, operand: str, home: int) -> int:
-    """Returns how often a memory takes in a tile of an operand under a mapping.
-
-    Args:
-        mapping: The mapping.
-        operand: The operand.
-        home: Index of the innermost memory that holds it, in the order of the mapping's levels; their number if the
-            multipliers take it straight from outside the array.
-    """
-    outside = [loop for level in mapping.levels[:home] for loop in level.temporal]
-    return int(folds((bound, dim in RELEVANT[operand]) for dim, bound in reversed(outside)))
 
 
 def gemm_folds(stationary: Stationary, m: Array, n: Array, k: Array, rows: Array, columns: Array) -> Array:

@@ -16,7 +16,7 @@ from coevo.errors import RunError, SpecError
 from coevo.report.colours import COMPUTE, MEMORIES
 from coevo.report.colours import LEAKAGE as LEAKAGE_COLOUR
 from coevo.report.energy import LEAKAGE, MULTIPLIERS, energy_parts, energy_unit, ratio
-from coevo.report.figures import _STYLE, _saved
+from coevo.report.figures import STYLE, saved
 from coevo.report.files import write_atomically
 from coevo.report.roofline import Roofline, bounds, layers_csv, roofline
 
@@ -64,12 +64,12 @@ def cost_figure_files(costs: Sequence[LayerCost], machine: Accelerator) -> Itera
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
-        matplotlib.rcParams.update(_STYLE)  # type: ignore[arg-type]  # keys are a Literal of 400 names
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]  # keys are a Literal of 400 names
         # A layer's name is text, not mathematics.
         matplotlib.rcParams["text.parse_math"] = False
-        yield from _saved("energy", _energy(costs, machine))
-        yield from _saved("utilization", _utilization(costs, machine))
-        yield from _saved("roofline", _roofline(costs, machine))
+        yield from saved("energy", _energy(costs, machine))
+        yield from saved("utilization", _utilization(costs, machine))
+        yield from saved("roofline", _roofline(costs, machine))
 
 
 def colour_of(part: str, machine: Accelerator) -> tuple[str, str]:

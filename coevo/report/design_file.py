@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from coevo.accelerator.check import machine_flaw
 from coevo.accelerator.machine import Accelerator
 from coevo.errors import SpecError
 from coevo.library import Document, read_yaml
@@ -93,18 +93,8 @@ def _mapping(document: Document, name: str, levels: list[dict[str, Any]]) -> Map
 
 
 def _check_machine(document: Document, machine: Accelerator) -> None:
-    """Refuses figures that no machine has; templates are checked far more closely."""
-    where = ("accelerator", "machine")
-    for i, memory in enumerate(machine.memories):
-        positive = ("size_bits", "word_bits", "words_per_access", "fanout_x", "fanout_y")
-        bandwidths = ("read_words_per_cycle", "write_words_per_cycle", "words_per_cycle")
-        energies = ("read_energy_pj", "write_energy_pj", "leakage_mw", "area_mm2")
-        for field in (*positive, *bandwidths, *energies):
-            value = float(getattr(memory, field))
-            if math.isnan(value) or value < 0 or (value == 0 and field not in energies):
-                raise document.error((*where, "memories", i, field), f"must be positive, got {value}")
-    if not 0 <= machine.other_area_mm2 < math.inf:
-        raise document.error((*where, "other_area_mm2"), f"must not be negative, got {machine.other_area_mm2}")
-    for field in ("technology_nm", "clock_mhz"):
-        if not 0 < getattr(machine, field) < math.inf:
-            raise document.error((*where, field), f"must be positive, got {getattr(machine, field)}")
+    """Refuses what no machine has; templates are checked far more closely."""
+    flaw = machine_flaw(machine)
+    if flaw is not None:
+        path, problem = flaw
+        raise document.error(("accelerator", "machine", *path), problem)

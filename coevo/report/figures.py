@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -41,15 +41,16 @@ def figure_files(points: Points, curve: History | None) -> Iterator[tuple[str, b
         return
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
-        matplotlib.rcParams.update(_STYLE)  # type: ignore[arg-type]  # keys are a Literal of 400 names
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]  # keys are a Literal of 400 names
         for x, y in points.pairs:
             stem = f"pareto_{_safe(points.objectives[x].name)}_{_safe(points.objectives[y].name)}"
-            yield from _saved(stem, _pareto(points, x, y))
+            yield from saved(stem, _pareto(points, x, y))
         stem = "hypervolume" if len(points.objectives) > 1 else f"best_{_safe(points.objectives[0].name)}"
-        yield from _saved(stem, _history(curve))
+        yield from saved(stem, _history(curve))
 
 
-def _saved(stem: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
+def saved(stem: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
+    """Yields (file name, content) of a figure, as PNG and SVG without a date."""
     metadata: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
     for kind, extra in metadata.items():
         content = io.BytesIO()

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from operator import mul
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,32 @@ def test_every_shipped_machine_runs_a_layer(data, name):
 def test_the_text_is_ascii_in_80_columns(coevo, name):
     out = coevo("map", "--accelerator", name, "--layer", "m=64 c=64 p=56 q=56 r=3 s=3")[1]
     assert out.isascii() and "\x1b" not in out and max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("layer", [CONV, "g=12 p=9 q=9 r=3 s=3 stride=2", "g=4 c=2 p=8 q=8 kind=pool"])
+def test_a_front_goes_from_the_least_energy_to_the_least_latency_past_the_best_product(data, layer):
+    arguments = ("--accelerator", "shidiannao", "--layer", layer)
+    front = data(*arguments, "--front")["layers"][0]["front"]
+    energy, cycles = ([one[key] for one in front] for key in ("total_energy_pj", "cycles"))
+    assert energy == sorted(set(energy)) and cycles == sorted(set(cycles), reverse=True)
+    for objective, best in (("energy", energy[0]), ("latency", cycles[-1]), ("edp", min(map(mul, energy, cycles)))):
+        (found,) = data(*arguments, "--objective", objective)["layers"]
+        mine = {"energy": found["total_energy_pj"], "latency": found["cycles"]}
+        assert mine.get(objective, found["total_energy_pj"] * found["cycles"]) == pytest.approx(best, rel=1e-12)
+
+
+def test_a_front_shows_a_line_per_mapping(coevo, data):
+    arguments = ("--accelerator", "eyeriss", "--layer", CONV, "--front")
+    (layer,) = data(*arguments)["layers"]
+    code, out, err = coevo("map", *arguments)
+    assert (code, err) == (0, "")
+    shown = out.partition("front by energy and latency\n")[2].splitlines()[1:]
+    assert [line.split()[1] for line in shown] == [f"{one['cycles']:,.0f}" for one in layer["front"]]
+
+
+def test_without_the_option_no_front_is_searched(coevo, data):
+    arguments = ("--accelerator", "eyeriss", "--layer", CONV)
+    assert "front" not in data(*arguments)["layers"][0] and "front" not in coevo("map", *arguments)[1]
 
 
 def test_the_text_shows_the_nest_of_the_json(coevo, data):

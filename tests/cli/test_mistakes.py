@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -274,6 +275,25 @@ def test_a_design_file_that_was_tampered_with_is_refused(complaint, run):
         assert old in text
         design.write_text(text.replace(old, new, 1))
         assert said in complaint("evaluate", design)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("fanout_x", "99999999", "99999999 makes"),
+        ("fanout_y", "0", "must be positive, got 0"),
+        ("size_bits", ".nan", "must be positive, got nan"),
+        ("read_energy_pj", ".inf", "must be finite, got inf"),
+    ],
+)
+def test_an_absurd_machine_in_a_design_file_names_line_and_field(complaint, run, field, value, said):
+    design = next((run / "front").iterdir())
+    lines = design.read_text().splitlines(keepends=True)
+    at = next(i for i, line in enumerate(lines) if field + ":" in line)
+    lines[at] = re.sub(rf"{field}: [^,}}\n]+", f"{field}: {value}", lines[at], count=1)
+    design.write_text("".join(lines))
+    line = complaint("evaluate", design)
+    assert f"{design}:{at + 1}: accelerator.machine.memories.0.{field}: {said}" in line
 
 
 def test_a_design_file_without_layers_is_refused(complaint, run):

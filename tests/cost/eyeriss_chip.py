@@ -7,11 +7,10 @@ tables (cucapra/fodlam, data/eyeriss-*.csv). Latency is *processing* latency: wh
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, prod
 from typing import NamedTuple
 
 from coevo.cost import evaluate_mapping
-from coevo.cost.refill import Buses, refill_cycles
 from coevo.mapping import LevelMapping, Mapping
 from coevo.workload import Layer
 
@@ -20,9 +19,6 @@ MB = 1e6
 WORD_BYTES = 2
 ARRAY = 1
 """Index of the global buffer, whose fan-out is the array."""
-
-BUSES = Buses(weights=4, inputs=1, outputs=4)
-"""Filters and partial sums move four words of 16 bits a cycle, inputs one: the widths in accelerators/eyeriss.yaml."""
 
 
 class Parameters(NamedTuple):
@@ -138,10 +134,14 @@ def _loops(*loops):
     return tuple((dim, bound) for dim, bound in loops if bound > 1)
 
 
-def processing_cycles(cost, machine):
+def processing_cycles(cost):
     """Cycles with DRAM left out: the slower of array, refills included, and on-chip memories."""
-    array = cost.compute_cycles + refill_cycles(cost.layer, machine, cost.mapping, ARRAY, BUSES)
-    return max(array, *cost.memory_cycles[ARRAY:])
+    return max(cost.compute_cycles, *cost.memory_cycles[ARRAY:])
+
+
+def iterations(cost):
+    """Compute cycles with refills left out: the temporal iterations of the nest."""
+    return prod(bound for level in cost.mapping.levels for _, bound in level.temporal)
 
 
 def run(machine, measured, parameters=None):

@@ -53,7 +53,7 @@ def figures(batch: Batch, nest):
 
 def test_torch_prices_mappings_as_numpy_does():
     torch = pytest.importorskip("torch")
-    batch = batch_of(PAIRS, merge=False)
+    batch = batch_of(PAIRS)
     tensors = converted(batch, torch.from_numpy)
     ours, theirs = figures(batch, nest_of(batch, np.asarray)), figures(tensors, nest_of(batch, torch.from_numpy))
     for ours_one, theirs_one in zip(ours, theirs, strict=True):
@@ -62,7 +62,7 @@ def test_torch_prices_mappings_as_numpy_does():
 
 def test_a_gradient_flows_to_every_energy_and_bandwidth_that_binds():
     torch = pytest.importorskip("torch")
-    batch = batch_of(PAIRS, merge=False)
+    batch = batch_of(PAIRS)
     leaves = []
 
     def leaf(array):
@@ -78,7 +78,7 @@ def test_a_gradient_flows_to_every_energy_and_bandwidth_that_binds():
 
 
 def test_one_pair_in_plain_numbers_costs_what_it_costs_in_a_batch():
-    batch = batch_of(PAIRS, merge=False)
+    batch = batch_of(PAIRS)
     nest = nest_of(batch, np.asarray)
     together = [np.broadcast_to(np.asarray(x), (len(PAIRS), 1)) for x in figures(batch, nest)]
     for i, (layer, machine) in enumerate(PAIRS):
