@@ -50,6 +50,7 @@ from coevo.cost.exact import (
     meetings,
     refill,
     span,
+    spread,
 )
 
 
@@ -156,7 +157,8 @@ def set_figures(
         fans = False
         for operand in range(3):
             figures[UNIT + operand, level], figures[FAN + operand, level] = 0.0, 1.0
-            figures[ONCE + operand, level] = _touched(operand, level, whole, lanes, layer)
+            if level > 0 and (level == levels or machine[MEMORY, level, operand] >= 0):
+                figures[ONCE + operand, level] = _touched(operand, level, whole, lanes, layer)
         if level < levels:
             for dim in range(8):
                 fans = fans or lanes[level, dim] != lanes[level + 1, dim]
@@ -187,7 +189,16 @@ def set_figures(
         folds = figures[ONCE + stays, home]
         if home < levels:
             folds = folds / max(1.0, room[int(machine[MEMORY, home, stays])] / bits[stays])
-        cycles += max(1.0, folds) * extra[1, 1] - (1.0 if extra[1, 1] > 0 else 0.0)
+        once, all_of_it = extra[1, 1], 0.0
+        for operand in range(3):
+            if operand == stays and operand != I:
+                all_of_it = extra[2, operand]
+                for dim in range(8):
+                    if MOVES[operand, dim]:
+                        all_of_it *= whole[dim] * lanes[int(extra[1, 0]), dim]
+            else:
+                once += extra[2, operand] * spread(operand, int(extra[1, 0]), levels, lanes, lanes, layer)
+        cycles += max(1.0, folds) * once + all_of_it - (1.0 if extra[1, 1] > 0 else 0.0)
     for at in range(busy.shape[1]):
         cycles = max(cycles, busy[0, at], busy[1, at], busy[2, at])
     figures[BASE, 0], figures[BASE, 1] = energy, cycles

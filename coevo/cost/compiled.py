@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,14 @@ def _folder() -> str:
 
 
 _FOLDER = _folder()
+
+
+def announce() -> None:
+    """Tells a person at a terminal that the first use compiles, which takes a while; once compiled, does nothing."""
+    if sys.stderr.isatty() and not any(Path(_FOLDER).rglob("search.search-*.nbc")):
+        sys.stderr.write("compiling the mapper, this once: about a minute\n")
+
+
 _njit: Any = numba.njit  # its types lack some options
 _config: Any = numba_config
 

@@ -275,12 +275,12 @@ def refill(tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, extra: 
     for operand in range(3):
         if extra[2, operand] > 0:
             home = home_in_array(operand, machine, extra)
-            once += extra[2, operand] * _spread(operand, int(extra[1, 0]), home, tiles, lanes, layer)
+            once += extra[2, operand] * spread(operand, int(extra[1, 0]), home, tiles, lanes, layer)
     return once
 
 
 @inner
-def _spread(operand: int, array: int, home: int, tiles: Floats, lanes: Floats, layer: Floats) -> float:
+def spread(operand: int, array: int, home: int, tiles: Floats, lanes: Floats, layer: Floats) -> float:
     """Different words of an operand that all lanes of an array hold together."""
     words = 1.0
     if operand == I:
@@ -301,14 +301,22 @@ def _spread(operand: int, array: int, home: int, tiles: Floats, lanes: Floats, l
 @inner
 def fits(level: int, tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, bits: Floats, room: Floats) -> bool:
     """Whether a level's memories hold its tile; ``bits`` of a word ``(operand,)``, ``room`` ``(memory,)``."""
+    n, g, m = tiles[level, N] * lanes[level, N], tiles[level, G] * lanes[level, G], tiles[level, M] * lanes[level, M]
+    c, p, q = tiles[level, C] * lanes[level, C], tiles[level, P] * lanes[level, P], tiles[level, Q] * lanes[level, Q]
+    r, s = tiles[level, R] * lanes[level, R], tiles[level, S] * lanes[level, S]
+    used = (
+        layer[WEIGHTS] * g * m * c * r * s * bits[W],
+        n * g * c * span(p, r, layer[0], layer[2]) * span(q, s, layer[1], layer[3]) * bits[I],
+        n * g * m * p * q * bits[O],
+    )
     for first in range(3):
         at = machine[MEMORY, level, first]
         if at < 0:
             continue
-        used = 0.0
+        total = 0.0
         for operand in range(3):
-            if machine[MEMORY, level, operand] == at and (operand != W or layer[WEIGHTS] > 0):
-                used += box(operand, level, tiles, lanes, layer) * bits[operand]
-        if used > room[int(at)]:
+            if machine[MEMORY, level, operand] == at:
+                total += used[operand]
+        if total > room[int(at)]:
             return False
     return True

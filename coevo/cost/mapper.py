@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator, Memory
 from coevo.cost.batch import levels_of
+from coevo.cost.compiled import announce
 from coevo.cost.exact import ORDERS, Floats, Ints
 from coevo.cost.nest import Tile, Window
 from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array
@@ -173,6 +174,7 @@ def find_mappings(
         cycles_below: Only mappings faster than this.
         jobs: Threads; the search runs outside the interpreter's lock.
     """
+    announce()
     packed: dict[tuple[str, bool], _Packed] = {}
     groups: dict[_Form, list[int]] = {}
     for i, (layer, machine) in enumerate(pairs):

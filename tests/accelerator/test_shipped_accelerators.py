@@ -157,6 +157,20 @@ def test_tpu_has_the_published_peak_and_memory():
     assert machine.area_mm2 == pytest.approx(331, rel=0.01)
 
 
+def test_the_arrays_that_are_refilled_over_buses_are_those_of_which_it_is_known():
+    machines = {name: load_template(name).build() for name in SHIPPED}
+    widths = {name: [set(memory.bus_words_per_cycle) for memory in x.memories] for name, x in machines.items()}
+    assert {name for name, sets in widths.items() if any(each != {math.inf} for each in sets)} == {"eyeriss"}
+    glb = next(memory for memory in machines["eyeriss"].memories if memory.name == "glb")
+    assert glb.bus_words_per_cycle == (4, 1, 4)
+
+
+def test_nvdla_alone_restricts_its_outer_loops_and_to_those_that_end_sums():
+    for name in SHIPPED:
+        loops = load_template(name).build().memories[0].loops
+        assert loops == (("n", "g", "m", "p", "q") if name == "nvdla" else DIMS)
+
+
 def test_the_systolic_machines_are_those_of_which_it_is_published():
     systolic = {name for name in SHIPPED if any(m.systolic for m in load_template(name).build().memories)}
     assert systolic == {"tpu", "gemmini"}

@@ -112,6 +112,12 @@ def test_a_memory_runs_the_loops_it_says_and_all_by_default(load):
     assert machine.key != load().build().key
 
 
+def test_the_outermost_memory_may_run_some_loops_only(load):
+    machine = load(GOOD.replace("words_per_cycle: 4", "words_per_cycle: 4, loops: [q, p, m]")).build()
+    assert machine.memories[0].loops == ("m", "p", "q")
+    assert machine.key != load().build().key
+
+
 def test_describe_says_which_loops_a_memory_runs(load):
     text = describe(load(GOOD.replace("size_words: 16", "size_words: 16, loops: [s, r]")))
     assert "spad runs the temporal loops r s only" in text
@@ -127,6 +133,23 @@ def test_an_array_is_systolic_where_the_file_says(load):
     assert [memory.systolic for memory in long.build().memories] == [False, False, True]
     either = load(vary={"pe_array.systolic": {"any_of": [False, True]}})
     assert either.build({"pe_array.systolic": True}).memories[1].systolic
+
+
+def test_an_array_has_the_buses_that_the_file_gives_and_hides_the_rest(load):
+    assert all(set(memory.bus_words_per_cycle) == {math.inf} for memory in load().build().memories)
+    buses = "bus_words_per_cycle: {weights: 4, outputs: 0.5}"
+    short = load(GOOD.replace("columns: 8}", f"columns: 8, {buses}}}")).build()
+    assert [memory.bus_words_per_cycle for memory in short.memories] == [(math.inf,) * 3, (4, math.inf, 0.5), (math.inf,) * 3]
+    long = load(GOOD.replace("size_words: 16", f"size_words: 16, fanout: {{x: 2, {buses}}}")).build()
+    assert [math.isinf(memory.bus_words_per_cycle[0]) for memory in long.memories] == [True, True, False]
+    assert short.key != load().build().key
+
+
+def test_the_width_of_a_bus_may_vary(load):
+    text = GOOD.replace("columns: 8}", "columns: 8, bus_words_per_cycle: {weights: 4}}")
+    template = load(text, vary={"pe_array.bus_words_per_cycle.weights": {"any_of": [2, 4]}})
+    assert template.build({"pe_array.bus_words_per_cycle.weights": 2}).memories[1].bus_words_per_cycle[0] == 2
+    assert template.build().memories[1].bus_words_per_cycle[0] == 4
 
 
 def test_dram_costs_what_its_kind_does(load):

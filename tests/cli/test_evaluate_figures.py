@@ -52,25 +52,3 @@ def test_a_folder_that_is_a_file_is_one_line(coevo):
     Path("f").write_text("")
     code, _, err = coevo(*COMMAND, "--figures", "f")
     assert code == 2 and err == "error: f: File exists\n"
-
-
-FREE = """\
-schema: 1
-name: free
-technology_nm: 28
-clock_mhz: 500
-mac: {energy_pj: 0, leakage_mw: 0, area_mm2: 0.001}
-memories:
-  - {name: dram, kind: dram, holds: [weights, inputs, outputs], words_per_cycle: 4,
-     read_energy_pj: 0, write_energy_pj: 0, leakage_mw: 0}
-  - {name: buffer, kind: sram, holds: [weights, inputs, outputs], size_kib: 64, words_per_cycle: 16,
-     read_energy_pj: 0, write_energy_pj: 0, leakage_mw: 0, area_mm2: 0.1, fanout: {x: 4, y: 4}}
-dataflow: free
-"""
-
-
-def test_on_a_machine_without_energy_its_parts_are_shares_of_nothing(coevo):
-    Path("free.yaml").write_text(FREE)
-    code, out, err = coevo(*COMMAND[:-1], "free.yaml", "--objective", "latency")
-    assert (code, err) == (0, "")
-    assert "dram         0 mJ, 0.0%" in out

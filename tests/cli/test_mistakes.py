@@ -293,7 +293,7 @@ def test_an_absurd_machine_in_a_design_file_names_line_and_field(complaint, run,
     lines[at] = re.sub(rf"{field}: [^,}}\n]+", f"{field}: {value}", lines[at], count=1)
     design.write_text("".join(lines))
     line = complaint("evaluate", design)
-    assert f"{design}:{at + 1}: accelerator.machine.memories.0.{field}: {said}" in line
+    assert f"{design}:{at + 1}: accelerator.machine.memories.dram.{field}: {said}" in line
 
 
 def test_a_design_file_without_layers_is_refused(complaint, run):
@@ -301,6 +301,17 @@ def test_a_design_file_without_layers_is_refused(complaint, run):
     text = design.read_text()
     design.write_text(text[: text.index("\nlayers:")] + "\nlayers: []\nmappings: {}\n")
     assert "layers" in complaint("evaluate", design)
+
+
+def test_a_machine_without_any_energy_is_scored(capsys, run):
+    design = next((run / "front").iterdir())
+    head, machine, tail = re.split(r"(?m)^(?=  machine:|metrics:|layers:)", design.read_text(), maxsplit=2)
+    design.write_text(head + re.sub(r"(_pj|_mw): [0-9.e+-]+", r"\1: 0.0", machine) + tail)
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", str(design)])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, err) == (0, "")
+    assert re.search(r"^  dram +0 mJ, 0.0%$", out, re.MULTILINE)
 
 
 def test_a_missing_data_set_says_where_to_put_it(complaint, monkeypatch, tmp_path):

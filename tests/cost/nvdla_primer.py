@@ -16,12 +16,13 @@ Sources
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from coevo.accelerator import load_template
 from coevo.cost import evaluate_mapping
 from coevo.mapping import LevelMapping, Mapping
-from coevo.workload import Layer
+from coevo.workload import DIMS, Layer
 
 
 class Size(NamedTuple):
@@ -56,6 +57,11 @@ def machine(size):
             "memories.dram.words_per_cycle": size.dram_gb_s,
         }
     )
+
+
+def without_rules(nvdla):
+    """The machine if every memory could run any loop."""
+    return replace(nvdla, memories=tuple(replace(memory, loops=DIMS) for memory in nvdla.memories))
 
 
 def resnet50() -> list[tuple[Layer, int]]:

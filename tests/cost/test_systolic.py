@@ -1,4 +1,4 @@
-"""A systolic array's fill and drain cost what SCALE-Sim says, in closed form and as a loop nest."""
+"""A systolic array's fill and drain cost what SCALE-Sim says: in closed form, as a given mapping, and as found."""
 
 import json
 import math
@@ -9,9 +9,11 @@ import pytest
 import torch
 from small_machines import ALL, memory
 
-from coevo.accelerator.machine import DATAFLOWS, Accelerator, Mac
+from coevo.accelerator import load_template
+from coevo.accelerator.machine import Accelerator, Dataflow, Mac
 from coevo.cost import evaluate_mapping
-from coevo.cost.systolic import fold_cycles, folds, gemm_cycles, gemm_folds, mapping_folds, overhead
+from coevo.cost.mapper import find_mapping, find_mappings, mapping_of
+from coevo.cost.systolic import fold_cycles, folds, gemm_cycles, gemm_folds, overhead
 from coevo.mapping import LevelMapping, Mapping
 from coevo.workload import Layer
 
@@ -58,49 +60,113 @@ def test_a_tile_changes_with_the_innermost_loop_that_moves_it_and_all_outside_it
     assert folds([(bounds, True), (torch.tensor([6.0, 6.0]), False)]).tolist() == [1.0, 24.0]
 
 
-def systolic_nest(stationary, m, n, k, rows, columns):
-    """A matrix product as a loop nest: machine, layer, mapping, and the level whose registers stay."""
-    machine = Accelerator(
+AXES = {"weights": ("c", "m"), "inputs": ("c", "p"), "outputs": ("p", "m")}
+"""The dims that each stationary operand spreads over rows and columns."""
+
+
+def systolic(stationary, rows, columns):
+    """A systolic array below a buffer without bounds; every lane keeps one word of the stationary operand."""
+    down, across = AXES[stationary]
+    bits = (8, 8, 32)
+    return Accelerator(
         name="systolic",
         technology_nm=45,
         clock_mhz=100,
-        bits=(8, 8, 32),
+        bits=bits,
         memories=(
             memory("dram", "dram", ALL),
-            memory("buffer", "sram", ALL, math.inf, (columns, rows)),
-            memory("kept", "registers", (stationary,), 32),
+            memory("buffer", "sram", ALL, math.inf, (columns, rows), systolic=True),
+            memory("kept", "registers", (stationary,), bits[OPERANDS.index(stationary)]),
         ),
         mac=Mac(energy_pj=1.0, area_mm2=0.01),
-        dataflow=DATAFLOWS["free"],
+        dataflow=Dataflow("gemm", x=(across,), y=(down,), stationary=stationary),
     )
-    layer = Layer("gemm", "linear", m=n, c=k, p=m)
-    sizes = {"m": n, "c": k, "p": m}
-    down = "p" if stationary == "outputs" else "c"
-    across = "p" if stationary == "inputs" else "m"
-    (streamed,) = set("mcp") - {down, across}
-    lanes = {down: rows, across: columns}
-    outer = tuple((dim, -(-sizes[dim] // lanes[dim])) for dim in (down, across))
-    buffer = LevelMapping(
-        "buffer",
-        temporal=(*outer, (streamed, sizes[streamed])),
-        x=((across, columns),),
-        y=((down, rows),),
-    )
-    return machine, layer, Mapping((LevelMapping("dram"), buffer, LevelMapping("kept")))
+
+
+def gemm(m, n, k):
+    return Layer("gemm", "linear", m=n, c=k, p=m)
+
+
+def gemm_mapping(stationary, m, n, k, rows, columns):
+    """All lanes, idle ones at the edges included; all of the streamed dim passes a tile before the next is loaded."""
+    sizes, lanes = {"m": n, "c": k, "p": m}, dict(zip(AXES[stationary], (rows, columns), strict=True))
+    (streamed,) = set(sizes) - set(lanes)
+    folds = tuple((dim, -(-sizes[dim] // wide)) for dim, wide in lanes.items())
+    (down, across) = lanes.items()
+    buffer = LevelMapping("buffer", (*folds, (streamed, sizes[streamed])), x=(across,), y=(down,))
+    return Mapping((LevelMapping("dram"), buffer, LevelMapping("kept")))
 
 
 @pytest.mark.parametrize("stationary", OPERANDS)
 @pytest.mark.parametrize("side", SIDES)
-def test_loop_nest_view_equals_scale_sim(side, stationary):
+def test_a_mapped_matrix_product_costs_what_scale_sim_says(side, stationary):
+    machine = systolic(stationary, side, side)
     for (m, n, k), want in zip(PRODUCTS[:, :3].tolist(), recorded(side, stationary), strict=True):
-        machine, layer, mapping = systolic_nest(stationary, m, n, k, side, side)
-        compute = evaluate_mapping(layer, machine, mapping).compute_cycles
-        count = mapping_folds(mapping, stationary, home=2)
-        assert count == gemm_folds(stationary, m, n, k, side, side)
-        assert fold_cycles(compute, count, stationary, side, side) == want
+        cost = evaluate_mapping(gemm(m, n, k), machine, gemm_mapping(stationary, m, n, k, side, side))
+        assert cost.compute_cycles == cost.cycles == want
+        assert cost.bound_by == "compute"
 
 
-def test_loops_inside_the_stationary_memory_change_no_tile():
-    mapping = Mapping((LevelMapping("buffer", (("m", 3),)), LevelMapping("kept", (("m", 2), ("p", 9)))))
-    assert mapping_folds(mapping, "weights", home=1) == 3
-    assert mapping_folds(mapping, "weights", home=2) == 3 * 2
+@pytest.mark.parametrize("stationary", OPERANDS)
+@pytest.mark.parametrize("side", SIDES)
+def test_the_fastest_mapping_of_a_matrix_product_is_scale_sims(side, stationary):
+    machine = systolic(stationary, side, side)
+    layers = [gemm(*product) for product in PRODUCTS[:, :3].tolist()]
+    found = find_mappings([(layer, machine) for layer in layers], "latency")
+    for layer, best, want in zip(layers, found, recorded(side, stationary), strict=True):
+        assert best.cycles == want
+        assert evaluate_mapping(layer, machine, mapping_of(machine, True, best)).cycles == want
+
+
+@pytest.mark.parametrize("name", ["tpu", "gemmini"])
+@pytest.mark.parametrize("goal", ["latency", "edp"])
+def test_the_mapper_tells_the_cycles_that_its_mapping_takes_on_a_systolic_machine(name, goal):
+    machine = load_template(name).build()
+    for layer in (
+        Layer("dense", "conv", m=256, c=256, p=28, q=28),
+        Layer("window", "conv", m=96, c=20, p=15, q=15, r=3, s=3, stride=(2, 2)),
+        Layer("depthwise", "conv", g=24, p=14, q=14, r=3, s=3),
+        gemm(1, 1000, 512),
+        Layer("pool", "pool", g=64, p=7, q=7, r=2, s=2, stride=(2, 2)),
+    ):
+        found = find_mapping(layer, machine, goal)
+        cost = evaluate_mapping(layer, machine, mapping_of(machine, layer.has_weights, found))
+        assert found.cycles == cost.cycles
+
+
+def test_the_tpu_fills_and_drains_its_array_for_every_tile_of_weights():
+    # 2 x 2 tiles of 128 x 128 weights: 784 pixels each, and the array of 256 x 256 loaded and crossed four times.
+    machine = load_template("tpu").build()
+    layer = Layer("dense", "conv", m=256, c=256, p=28, q=28)
+    one = [("c", 256)], [("m", 256)], ()
+    four = [("c", 128)], [("m", 128)], (("m", 2), ("c", 2))
+    for (down, across, tiles), count in ((one, 1), (four, 4)):
+        mapping = Mapping(
+            (
+                LevelMapping("dram"),
+                LevelMapping("unified_buffer"),
+                LevelMapping("weight_fifo", tiles, x=tuple(across)),
+                LevelMapping("accumulators", y=tuple(down)),
+                LevelMapping("weight_register", (("p", 28), ("q", 28))),
+            )
+        )
+        cost = evaluate_mapping(layer, machine, mapping)
+        assert cost.compute_cycles == count * (784 + 2 * 256 + 256 - 2) - 1
+
+
+def test_what_has_no_weights_takes_no_folds():
+    machine = systolic("weights", 16, 16)
+    pool = Layer("pool", "pool", g=64, p=7, q=7, r=2, s=2, stride=(2, 2))
+    found = find_mapping(pool, machine, "latency")
+    cost = evaluate_mapping(pool, machine, mapping_of(machine, pool.has_weights, found))
+    loops = [bound for level in cost.mapping.levels for _, bound in level.temporal]
+    assert found.cycles == cost.compute_cycles == math.prod(loops)
+
+
+@pytest.mark.parametrize("stationary", OPERANDS)
+def test_the_loop_nest_formula_is_the_closed_form(stationary):
+    m, n, k = PRODUCTS[:, :3].T
+    count = gemm_folds(stationary, m, n, k, 16, 24)
+    streamed = {"weights": m, "inputs": n, "outputs": k}[stationary]
+    want = gemm_cycles(stationary, m, n, k, 16, 24)
+    np.testing.assert_array_equal(fold_cycles(count * streamed, count, stationary, 16, 24), want)
