@@ -77,7 +77,8 @@ def larger(a: Array, b: Array) -> Array:
 
 
 def round_up(x: Array) -> Array:
-    """Returns the least whole number that is no less."""
+    """Returns the least whole number that is no less, but for the rounding of sums (1e-12)."""
+    x = x * (1 - 1e-12)
     return float(math.ceil(x)) if isinstance(x, int | float) else namespace(x).ceil(x)
 
 

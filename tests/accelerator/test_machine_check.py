@@ -42,8 +42,8 @@ def test_a_right_machine_has_no_flaw(machine):
         (1, "holds", (), "must name one operand or more"),
         (0, "holds", ("weights", "inputs"), "no home for outputs"),
         (1, "loops", ("k",), "unknown dim 'k'"),
-        (1, "bus_words_per_cycle", (4.0, 0.0, 4.0), "must be positive, got 0"),
-        (1, "bus_words_per_cycle", (4.0, 1.0, math.nan), "must be positive, got nan"),
+        (1, "bus_words_per_cycle", (4.0, 0.0, 4.0), "inputs must be positive, got 0"),
+        (1, "bus_words_per_cycle", (4.0, 1.0, math.nan), "outputs must be positive, got nan"),
         (2, "name", "glb", "two memories are called 'glb'"),
     ],
 )

@@ -1,5 +1,6 @@
 """The templates that come with coevo: complete, buildable, and the size of the machines they describe."""
 
+import math
 from dataclasses import replace
 from typing import get_args
 
@@ -10,7 +11,7 @@ from coevo.accelerator import describe, load_template, machine_flaw, technology
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 from coevo.experiment import load_experiment
 from coevo.library import list_data
-from coevo.workload import OPERANDS, Layer, LayerKind, Workload
+from coevo.workload import DIMS, OPERANDS, Layer, LayerKind, Workload
 
 SHIPPED = tuple(list_data("accelerators"))
 

@@ -139,7 +139,11 @@ def test_an_array_has_the_buses_that_the_file_gives_and_hides_the_rest(load):
     assert all(set(memory.bus_words_per_cycle) == {math.inf} for memory in load().build().memories)
     buses = "bus_words_per_cycle: {weights: 4, outputs: 0.5}"
     short = load(GOOD.replace("columns: 8}", f"columns: 8, {buses}}}")).build()
-    assert [memory.bus_words_per_cycle for memory in short.memories] == [(math.inf,) * 3, (4, math.inf, 0.5), (math.inf,) * 3]
+    assert [memory.bus_words_per_cycle for memory in short.memories] == [
+        (math.inf,) * 3,
+        (4, math.inf, 0.5),
+        (math.inf,) * 3,
+    ]
     long = load(GOOD.replace("size_words: 16", f"size_words: 16, fanout: {{x: 2, {buses}}}")).build()
     assert [math.isinf(memory.bus_words_per_cycle[0]) for memory in long.memories] == [True, True, False]
     assert short.key != load().build().key

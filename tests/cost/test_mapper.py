@@ -1,4 +1,4 @@
-"""The mapper: never an invalid mapping, figures that the formulas give back, and how far from the optimum it is."""
+"""The mapper: never an invalid mapping, figures that the formulas give back, and nothing better anywhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exhaustive import GOALS, lowest
+from eyeriss_like import eyeriss_like, timeloop_layers
 from small_machines import ALL, memory, random_layer, three_levels
 
+from coevo.accelerator import load_template
 from coevo.accelerator.machine import DATAFLOWS
 from coevo.cost import evaluate_mapping
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
-from coevo.cost.candidates import GROUPS, STILL, best, largest_divisor
+from coevo.cost.mapper import find_front, find_mapping, mapping_of
 from coevo.mapping import LevelMapping, Mapping
 from coevo.workload import DIMS, Layer, Workload
 
@@ -122,99 +125,119 @@ def test_the_same_whatever_the_number_of_workers_and_the_company():
         assert [(c.latency_cycles, c.energy_pj) for c in together] == [(c.latency_cycles, c.energy_pj) for c in alone]
 
 
-def test_the_largest_divisor_within_a_limit_is_found():
-    numbers = np.array([12.0, 12.0, 7.0, 2310.0, 4096.0, 1.0])
-    limits = np.array([5.0, 12.0, 6.0, 100.0, np.inf, 9.0])
-    assert largest_divisor(numbers, limits).tolist() == [4, 12, 1, 77, 4096, 1]
+def value_of(found, goal):
+    cycles, energy = GOALS[goal]
+    return math.inf if found is None else found.cycles**cycles * found.energy_pj**energy
 
 
-def test_the_beam_keeps_distinct_candidates_before_repeats():
-    chosen = best(np.array([[3.0, 1.0, 1.0, 2.0]]), 3)
-    assert sorted(np.array([3.0, 1.0, 1.0, 2.0])[chosen[0]]) == [1.0, 2.0, 3.0]
+SMALL = [
+    Layer("pointwise", "conv", m=4, c=4, p=4),
+    Layer("window", "conv", m=2, p=6, r=3),
+    Layer("strided", "conv", c=2, p=4, r=3, stride=(2, 1)),
+    Layer("dilated", "conv", p=6, r=3, m=2, dilation=(2, 1)),
+    Layer("linear", "linear", m=8, c=6),
+    Layer("depthwise", "conv", g=3, p=4, r=2),
+    Layer("pool", "pool", g=4, p=4, r=2, stride=(2, 1)),
+]
 
 
-def _splits(bound, slots):
-    """All ways to write a bound as a product of divisors over slots."""
-    if slots == 1:
-        yield (bound,)
-        return
-    for d in range(1, bound + 1):
-        if bound % d == 0:
-            for rest in _splits(bound // d, slots - 1):
-                yield (d, *rest)
+@pytest.mark.parametrize("layer", SMALL, ids=lambda layer: layer.name)
+@pytest.mark.parametrize("goal", sorted(GOALS))
+def test_small_mapspaces_enumerated_in_full_hold_nothing_better(layer, goal):
+    machine = three_levels(buffer_words=20, rows=2, columns=2, flow="free", words_per_cycle=2.0)
+    assert math.isclose(value_of(find_mapping(layer, machine, goal), goal), lowest(layer, machine, goal), rel_tol=1e-11)
 
 
-def _keeps_still(inner, flow):
-    """Whether the loops that leave the dataflow's operand in place are the innermost, as the dataflow demands."""
-    still = GROUPS[STILL[flow.stationary]] if flow.stationary else ()
-    at_rest = [dim in still for dim, _ in inner]
-    return at_rest == sorted(at_rest)
+def random_machine(rng):
+    """DRAM, two buffers that each keep some operands, and some registers; all with limits of their own."""
 
+    def some(share=0.6):
+        return tuple(operand for operand in ALL if rng.random() < share) or ("inputs",)
 
-def _exhaustive(layer, machine, flow):
-    """Lowest energy x delay over every perfect factorisation and every order of dims at DRAM and buffer."""
-    dims = [dim for dim, bound in zip(DIMS, layer.bounds, strict=True) if bound > 1]
-    lowest = math.inf
-    names = [m.name for m in machine.memories]
-    for split in itertools.product(*(_splits(dict(zip(DIMS, layer.bounds, strict=True))[dim], 4) for dim in dims)):
-        factors = dict(zip(dims, split, strict=True))
-        x = tuple((dim, f[2]) for dim, f in factors.items() if f[2] > 1)
-        y = tuple((dim, f[3]) for dim, f in factors.items() if f[3] > 1)
-        if any(dim not in flow.x for dim, _ in x) or any(dim not in flow.y for dim, _ in y):
-            continue
-        for outer in itertools.permutations([(dim, f[0]) for dim, f in factors.items() if f[0] > 1]):
-            for inner in itertools.permutations([(dim, f[1]) for dim, f in factors.items() if f[1] > 1]):
-                if not _keeps_still(inner, flow):
-                    continue
-                levels = [LevelMapping(name) for name in names]
-                levels[0] = LevelMapping(names[0], outer)
-                levels[1] = LevelMapping(names[1], inner, x, y)
-                try:
-                    cost = evaluate_mapping(layer, machine, Mapping(tuple(levels)))
-                except ValueError:
-                    continue
-                lowest = min(lowest, cost.cycles * cost.total_energy_pj)
-    return lowest
+    def fan():
+        return (int(rng.choice([1, 1, 2])), int(rng.choice([1, 2, 2]))) if rng.random() < 0.5 else (1, 1)
 
+    def loops(share):
+        return tuple(dim for dim in DIMS if rng.random() < share)
 
-def _gap(layer, machine):
-    """Energy x delay of what the mapper finds over the exhaustive optimum; below 1 where surplus lanes pay."""
-    found = cost_of(layer, machine)
-    return found.latency_cycles * found.energy_pj / _exhaustive(layer, machine, machine.dataflow)
+    def limit(*figures):
+        return float(rng.choice([math.inf, *figures]))
 
-
-@pytest.mark.parametrize(
-    "layer",
-    [
-        Layer("pointwise", "conv", m=4, c=4, p=4),
-        Layer("window", "conv", m=4, p=4, r=3),
-        Layer("linear", "linear", m=8, c=8),
-    ],
-    ids=lambda layer: layer.name,
-)
-def test_small_mapspaces_enumerated_in_full_hold_nothing_better(layer):
-    assert _gap(layer, three_levels(buffer_words=20, rows=2, columns=2, flow="free")) <= 1 + 1e-9
+    memories = [
+        memory("dram", "dram", ALL, read_energy_pj=200.0, write_energy_pj=190.0, words_per_cycle=limit(1, 2),
+               loops=loops(0.95)),
+        memory("glb", "sram", some(), int(rng.choice([10, 20, 40])) * 16, fan(), read_energy_pj=6.0,
+               write_energy_pj=7.0, read_words_per_cycle=limit(1, 2), bus_words_per_cycle=(limit(2), limit(1), math.inf)),
+    ]  # fmt: skip
+    if rng.random() < 0.6:
+        memories.append(
+            memory("buffer", "sram", some(), int(rng.choice([6, 10, 16])) * 16, fan(), read_energy_pj=3.0,
+                   write_energy_pj=2.5, leakage_mw=float(rng.choice([0, 0.02])), systolic=bool(rng.random() < 0.3))
+        )  # fmt: skip
+    for operand in ALL:
+        if rng.random() < 0.7:
+            size = int(rng.choice([1, 2, 4])) * 16
+            memories.append(memory(f"{operand}_register", "registers", (operand,), size, loops=loops(0.8)))
+    flow = DATAFLOWS[str(rng.choice(sorted(DATAFLOWS)))]
+    return replace(three_levels(flow=flow), memories=tuple(memories))
 
 
 @pytest.mark.slow
-def test_on_24_random_small_mapspaces_the_beam_stays_within_3_percent_of_the_optimum():
-    """All perfect factors and all loop orders that the dataflow allows are enumerated; `-s` prints the gap."""
+def test_on_40_random_machines_the_whole_mapspace_holds_nothing_better():
+    """Bypass, `loops`, bandwidths, leakage, systolic arrays, every dataflow; all lanes, divisors and loop orders."""
     rng = np.random.default_rng(0)
-    gaps = []
-    for _ in range(24):
-        small, large = (lambda: int(rng.choice([2, 4, 6])), lambda: int(rng.choice([8, 12, 16])))
-        layer = [
-            Layer("pointwise", "conv", m=small(), c=small(), p=small()),
-            Layer("window", "conv", m=2, p=int(rng.choice([4, 6])), r=3, stride=(int(rng.choice([1, 2])), 1)),
-            Layer("linear", "linear", m=large(), c=large()),
-            Layer("depthwise", "conv", g=small(), p=int(rng.choice([4, 6])), r=3),
-        ][int(rng.integers(4))]
-        flow = str(rng.choice(["free", "weight_stationary", "output_stationary", "row_stationary"]))
-        gaps.append(_gap(layer, three_levels(int(rng.choice([8, 12, 20, 40])), rows=2, columns=2, flow=flow)))
-    print(
-        f"no worse than the exhaustive optimum in {sum(gap <= 1 + 1e-9 for gap in gaps)} of 24, worst {max(gaps):.3f}"
+    for _ in range(40):
+        machine, layer = random_machine(rng), SMALL[int(rng.integers(len(SMALL)))]
+        goal = str(rng.choice(sorted(GOALS)))
+        found, best = value_of(find_mapping(layer, machine, goal), goal), lowest(layer, machine, goal)
+        # The mapper may use surplus lanes over two fan-outs that the enumeration leaves out: never worse.
+        assert found <= best * (1 + 1e-11), (layer, machine, goal)
+
+
+@pytest.mark.parametrize("template", ["eyeriss", "gemmini", "nvdla", "shidiannao", "simba", "tiny", "tpu"])
+def test_on_every_template_the_formulas_give_back_what_the_mapper_reports(template):
+    machine = load_template(template).build({})
+    for layer in (
+        Layer("dense", "conv", m=32, c=16, p=14, q=14, r=3, s=3),
+        Layer("depthwise", "conv", g=16, p=14, q=14, r=3, s=3, stride=(2, 2)),
+        Layer("linear", "linear", m=64, c=128),
+        Layer("add", "add", g=16, c=2, p=7, q=7),
+    ):
+        found = find_mapping(layer, machine)
+        cost = evaluate_mapping(layer, machine, mapping_of(machine, layer.has_weights, found))
+        assert cost.cycles == found.cycles
+        assert math.isclose(cost.total_energy_pj, found.energy_pj, rel_tol=1e-12)
+        assert math.isclose(cost.bytes_used, found.bytes_used, rel_tol=1e-12)
+
+
+def test_no_worse_than_timeloops_mapper_on_any_layer_of_resnet18_and_mobilenetv2():
+    machine = eyeriss_like()
+    shares = {
+        (network, layer.name): value_of(find_mapping(layer, machine), "edp") / edp
+        for network, layer, _, edp in timeloop_layers()
+    }
+    print(f"energy x delay over that of Timeloop's mapper: {min(shares.values()):.2f} to {max(shares.values()):.2f}")
+    assert len(shares) == 43 and max(shares.values()) <= 1
+
+
+def test_a_front_of_mappings_runs_from_least_energy_to_least_latency():
+    machine = three_levels(40, 2, 2, "free", words_per_cycle=2.0)
+    layer = Layer("l", "conv", m=6, c=4, p=6)
+    front = find_front(layer, machine)
+    assert value_of(front[0], "energy") == value_of(find_mapping(layer, machine, "energy"), "energy")
+    assert front[-1].cycles == find_mapping(layer, machine, "latency").cycles
+    for less, more in itertools.pairwise(front):
+        assert less.energy_pj <= more.energy_pj and less.cycles > more.cycles
+
+
+def test_a_memory_without_room_for_what_no_loop_outside_can_run_is_named():
+    machine = three_levels(buffer_words=9, rows=1, columns=1)
+    memories = (replace(machine.memories[0], loops=("n", "g", "m", "p", "q")), *machine.memories[1:])
+    cost = cost_of(Layer("first", "conv", m=4, c=8), replace(machine, memories=memories))
+    assert cost.violation > 0
+    assert cost.reason == (
+        "layer first has no valid mapping on three_levels: buffer needs 34 bytes for the smallest tile and has 18"
     )
-    assert max(gaps) <= 1.03
 
 
 def test_given_mappings_are_checked_against_layer_and_machine():

@@ -2,6 +2,9 @@
 
 `pytest -s tests/cost/test_silicon.py` prints every table.
 
+Refills of Eyeriss's array (`coevo.cost.refill`) and the loops that NVDLA's control runs stand in the templates; all
+figures come from `evaluate_mapping` and the mapper alone.
+
 What calibrates: three of the seven NVDLA rows at 28 nm (2048, 256 and 32 MACs) give its three area constants, one row
 at 16 nm (2048 MACs) the shrink; the other four and six rows are held out. Nothing else is fitted: latencies, frames a
 second and traffic follow from the descriptions of the machines.
@@ -157,8 +160,7 @@ def test_the_early_layers_of_vgg16_are_bound_by_partial_sums_through_the_buffer(
 def test_eyeriss_under_found_mappings(eyeriss, goal):
     """The mapper may cut rows, so that sums of more filters and channels fit; the chip keeps whole rows of sums.
 
-    That is why it is up to four times as fast on VGG-16's wide layers. It does not see refills, and so takes shorter
-    passes than the chip does where buffers are not scarce (AlexNet CONV3-5, VGG-16 CONV5).
+    That is why it is up to five times as fast on VGG-16's wide layers, and somewhat faster than the chip elsewhere.
     """
     measured = [*chip.ALEXNET, *chip.VGG16]
     workload = Workload("both", tuple(layer.layer for layer in measured))
@@ -184,7 +186,7 @@ def test_eyeriss_under_found_mappings(eyeriss, goal):
     columns = ("layer", "found ms", "own ms", "chip ms", "error", "found MB", "chip MB", "energy %")
     table(f"Eyeriss, mappings found by {goal}; buffer accesses; energy over the chip's own mapping's", columns, rows)
     alexnet = len(chip.ALEXNET)
-    assert sum(times[:alexnet]) < 1.2 * sum(layer.processing_ms for layer in chip.ALEXNET)
+    assert 0.8 < sum(times[:alexnet]) / sum(layer.processing_ms for layer in chip.ALEXNET) < 1
     assert sum(times[alexnet:]) < sum(layer.processing_ms for layer in chip.VGG16)
     assert cost.energy_pj < 1.2 * sum(chip.run(eyeriss, layer).total_energy_pj for layer in measured)
 
