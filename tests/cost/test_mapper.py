@@ -167,7 +167,8 @@ def random_machine(rng):
         memory("dram", "dram", ALL, read_energy_pj=200.0, write_energy_pj=190.0, words_per_cycle=limit(1, 2),
                loops=loops(0.95)),
         memory("glb", "sram", some(), int(rng.choice([10, 20, 40])) * 16, fan(), read_energy_pj=6.0,
-               write_energy_pj=7.0, read_words_per_cycle=limit(1, 2), bus_words_per_cycle=(limit(2), limit(1), math.inf)),
+               write_energy_pj=7.0, read_words_per_cycle=limit(1, 2),
+               bus_words_per_cycle=(limit(2), limit(1), math.inf)),
     ]  # fmt: skip
     if rng.random() < 0.6:
         memories.append(

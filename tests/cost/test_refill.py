@@ -104,6 +104,31 @@ def test_lanes_that_keep_more_weights_are_refilled_less_often():
     assert refills(array((INF, 1, INF), weights=8), mapping=held) == PASSES / 2 * 120
 
 
+def without(machine, mapping, name):
+    """Machine and mapping less one memory that runs no loops."""
+    memories = tuple(memory for memory in machine.memories if memory.name != name)
+    levels = tuple(level for level in mapping.levels if level.memory != name)
+    return replace(machine, memories=memories), Mapping(levels)
+
+
+def test_an_operand_that_no_lane_keeps_starts_with_a_word_for_each_lane():
+    machine, mapping = without(array((INF, 1, INF)), mapped(), "input")
+    assert refills(machine, mapping=mapping) == PASSES * 8  # the filters' lanes share one
+    # Weights that come straight from the buffer change with the lane's taps, and so with the rows outside them too.
+    bare = NEST | {"weight": (), "sum": (("s", 3), ("p", 5), ("q", 6))}
+    machine, mapping = without(array((4, INF, INF)), mapped(bare), "weight")
+    assert refills(machine, mapping=mapping) == PASSES * 2 * 3 * (8 * 4 / 4)
+
+
+def test_the_innermost_of_two_memories_in_a_lane_is_the_one_that_is_refilled():
+    dram, buffer, weight, *others = array((4, INF, INF)).memories
+    spad = memory("spad", "sram", ("weights",), 4096)
+    machine = replace(array(), memories=(dram, buffer, spad, weight, *others))
+    levels = mapped(NEST | {"buffer": (("m", 3), ("p", 2))}).levels
+    mapping = Mapping((*levels[:2], LevelMapping("spad", (("r", 3), ("c", 2))), *levels[2:]))
+    assert refills(machine, mapping=mapping) == PASSES * 2 * 24  # r and c run inside the buffer's p
+
+
 def test_a_loop_outside_a_moving_one_brings_every_tile_again():
     outside = NEST | {"buffer": (("p", 2), ("m", 3), ("r", 3), ("c", 2))}
     assert refills(array((4, INF, INF)), mapping=mapped(outside)) == 2 * PASSES * 24
