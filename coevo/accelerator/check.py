@@ -72,6 +72,9 @@ def _words(memory: Memory) -> Iterator[tuple[str, str]]:
     for dim in memory.loops:
         if dim not in DIMS:
             yield "loops", f"unknown dim {dim!r} (dims are {' '.join(DIMS)})"
+    for operand, words in zip(OPERANDS, memory.bus_words_per_cycle, strict=True):
+        if not words > 0:
+            yield "bus_words_per_cycle", f"{operand} must be positive, got {words:g}"
 
 
 def _hierarchy(machine: Accelerator) -> Iterator[Flaw]:

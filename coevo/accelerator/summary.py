@@ -114,7 +114,9 @@ def _bandwidth(memory: Memory) -> str:
 def _fanout(memory: Memory) -> str:
     if memory.fanout_x * memory.fanout_y == 1:
         return ""
-    return f"{memory.fanout_y} rows x {memory.fanout_x} columns" + (", systolic" if memory.systolic else "")
+    shown = f"{memory.fanout_y} rows x {memory.fanout_x} columns" + (", systolic" if memory.systolic else "")
+    buses = ("-" if math.isinf(words) else f"{words:g}" for words in memory.bus_words_per_cycle)
+    return shown if all(map(math.isinf, memory.bus_words_per_cycle)) else f"{shown}, buses {'/'.join(buses)}"
 
 
 def _number(value: float) -> str:

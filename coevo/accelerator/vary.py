@@ -9,15 +9,18 @@ vary:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from coevo.errors import near
 from coevo.library import FieldPath
+from coevo.workload import OPERANDS
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from coevo.accelerator.schema import MachineSpec
 
 MAX_CHOICES = 10_000
@@ -123,10 +126,10 @@ def variable_fields(spec: MachineSpec) -> dict[str, FieldPath]:
 
     paths: list[FieldPath] = [(name,) for name in ("technology_nm", "clock_mhz", "sram_cell", "other_area_mm2")]
     paths += [("dataflow",), ("word_bits",)]
-    paths += [("word_bits", operand) for operand in ("weights", "inputs", "outputs")]
+    paths += [("word_bits", operand) for operand in OPERANDS]
     paths += [("mac", name) for name in MacSpec.model_fields]
     if spec.pe_array is not None:
-        paths += [("pe_array", name) for name in PeArray.model_fields]
+        paths += [("pe_array", *end) for end in _ends(PeArray)]
     fields = {".".join(map(str, path)): path for path in paths}
     for i, memory in enumerate(spec.memories):
         sized = any(getattr(memory, name) is not None for name in SIZES)
@@ -134,9 +137,18 @@ def variable_fields(spec: MachineSpec) -> dict[str, FieldPath]:
             absent_size = name in SIZES and sized and getattr(memory, name) is None
             if name not in _FIXED and not absent_size:
                 fields[f"memories.{memory.name}.{name}"] = ("memories", i, name)
-        for name in Fanout.model_fields:
-            fields[f"memories.{memory.name}.fanout.{name}"] = ("memories", i, "fanout", name)
+        for end in _ends(Fanout):
+            fields[".".join(("memories", memory.name, "fanout", *end))] = ("memories", i, "fanout", *end)
     return fields
+
+
+def _ends(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Names of a fan-out's fields, and for its buses those of the operands."""
+    for name in model.model_fields:
+        if name == "bus_words_per_cycle":
+            yield from ((name, operand) for operand in OPERANDS)
+        else:
+            yield (name,)
 
 
 def unknown_field(path: str, fields: Mapping[str, FieldPath]) -> str:

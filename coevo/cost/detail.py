@@ -105,6 +105,14 @@ def _check_loops(layer: Layer, machine: Accelerator, mapping: Mapping) -> None:
             used = int(np.prod([bound for _, bound in getattr(level, axis)]))
             if used > size:
                 raise ValueError(f"layer {layer.name}: {used} lanes along {axis} below {memory.name}, which has {size}")
+    for group in levels_of(machine):  # memories of one level have their loops in common
+        runs = {dim for i in group for dim in machine.memories[i].loops}
+        for i in group:
+            for dim, _ in mapping.levels[i].temporal:
+                if dim not in runs:
+                    raise ValueError(
+                        f"layer {layer.name}: a loop over {dim} at {names[i]}, which runs {', '.join(sorted(runs))}"
+                    )
 
 
 def _check_capacity(batch: Batch, machine: Accelerator, moved: Moved) -> None:
