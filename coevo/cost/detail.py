@@ -105,13 +105,19 @@ def _check_loops(layer: Layer, machine: Accelerator, mapping: Mapping) -> None:
             used = int(np.prod([bound for _, bound in getattr(level, axis)]))
             if used > size:
                 raise ValueError(f"layer {layer.name}: {used} lanes along {axis} below {memory.name}, which has {size}")
-    for group in levels_of(machine):  # memories of one level have their loops in common
+    _check_runs(layer, machine, mapping)
+
+
+def _check_runs(layer: Layer, machine: Accelerator, mapping: Mapping) -> None:
+    """Checks that memories can run their loops; those of one level of the mapper have them in common."""
+    for group in levels_of(machine):
         runs = {dim for i in group for dim in machine.memories[i].loops}
-        for i in group:
-            for dim, _ in mapping.levels[i].temporal:
+        for level in (mapping.levels[i] for i in group):
+            for dim, _ in level.temporal:
                 if dim not in runs:
                     raise ValueError(
-                        f"layer {layer.name}: a loop over {dim} at {names[i]}, which runs {', '.join(sorted(runs))}"
+                        f"layer {layer.name}: a loop over {dim} at {level.memory}, which runs "
+                        f"{', '.join(sorted(runs)) or 'none'}"
                     )
 
 

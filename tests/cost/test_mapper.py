@@ -256,6 +256,12 @@ def test_given_mappings_are_checked_against_layer_and_machine():
         evaluate_mapping(
             layer, machine, Mapping((LevelMapping("dram"), LevelMapping("buffer", (("m", 8), ("c", 8))), *rest))
         )
+    still = replace(
+        machine, memories=(machine.memories[0], replace(machine.memories[1], loops=("p",)), *machine.memories[2:])
+    )
+    with pytest.raises(ValueError, match="a loop over m at buffer, which runs p"):
+        buffer = LevelMapping("buffer", (("m", 8),))
+        evaluate_mapping(layer, still, Mapping((LevelMapping("dram", (("c", 8),)), buffer, *rest)))
     with pytest.raises(ValueError, match="has the levels dram, buffer"):
         evaluate_mapping(layer, machine, Mapping((dram,)))
 
