@@ -28,6 +28,7 @@ from coevo.cost.exact import (
     Ints,
     P,
     fits,
+    home_in_array,
     price,
     set_parts,
 )
@@ -204,8 +205,9 @@ def _price(
     counts, at = orders[1], orders[2]
     set_parts(tiles, lanes, layer, machine, figures, parts)
     for level in range(levels):
-        orders[0, level], counts[level], at[level] = 0, 1, 0
-        if level < levels - 1:
+        options[level, 0], counts[level], at[level] = 0, 1, 0
+        # Inside the innermost level no tile is held: its order matters only if an array's operand comes from there.
+        if level < levels - 1 or (extra[1, 0] >= 0 and home_in_array(int(extra[1, 2]), machine, extra) == levels):
             dataflow = int(rules[DATAFLOW]) if level == rules[FEED] else 3
             options[level] = CHOICES[int(parts[level, 16]), stays if level == 1 else 3, dataflow]
             counts[level] = options[level, 12]
@@ -214,7 +216,7 @@ def _price(
     better = False
     level = 0
     while level < levels:
-        for i in range(levels - 1):
+        for i in range(levels):
             orders[0, i] = options[i, at[i]]
         energy, cycles = price(tiles, lanes, orders[0], layer, machine, extra, figures, parts, busy)
         best[3] += 1

@@ -10,6 +10,7 @@ import numpy as np
 from coevo.accelerator.machine import DATA_MOVER
 from coevo.cost.batch import levels_of
 from coevo.cost.loop_order import LoopOrder, Place
+from coevo.cost.refill import refilled_array
 from coevo.cost.relaxed import batch_of_alike, score
 from coevo.workload import DIMS, RELEVANT
 
@@ -58,8 +59,10 @@ def lowest(layer, machine, goal="edp"):
     spatial = [np.array([c[0][k] for c in columns], float) for k in range(2 * len(fans) * len(DIMS))]
     batch = batch_of_alike([(layer, machine)])
     still = [dim for dim in present if flow.stationary is not None and dim not in RELEVANT[flow.stationary]]
+    # Below the innermost level no tile is held, so its order matters to nothing but an array that runs empty.
+    ordered = count if refilled_array(machine, flow) is not None else count - 1
     best = math.inf
-    for orders in itertools.product(itertools.permutations(present), repeat=max(count - 1, 0)):
+    for orders in itertools.product(itertools.permutations(present), repeat=ordered):
         places, bounds = [], []
         for i in reversed(range(count)):
             if i in fans:
@@ -67,13 +70,13 @@ def lowest(layer, machine, goal="edp"):
                     for k, dim in enumerate(DIMS):
                         places.append(Place(dim, last[i], axis))
                         bounds.append(spatial[(2 * fans.index(i) + a) * len(DIMS) + k])
-            for dim in orders[i] if i < count - 1 else present:
+            for dim in orders[i] if i < ordered else present:
                 places.append(Place(dim, last[i], "temporal"))
                 bounds.append(temporal[i, dim])
         found = score(batch, LoopOrder(tuple(m.name for m in machine.memories), tuple(places)),
                       [b[None, :] for b in bounds])  # fmt: skip
         valid = np.broadcast_to(np.asarray(found.excess), (1, len(columns)))[0] <= 0
-        if feed < count - 1:
+        if feed < ordered:
             valid = valid & _in_place(orders[feed], still, {d: temporal[feed, d] for d in present})
         cycles, energy = GOALS[goal]
         value = np.broadcast_to(found.cycles**cycles * found.energy_pj**energy, (1, len(columns)))[0]
