@@ -13,8 +13,10 @@ from coevo.workload import Layer
 def tpu_like() -> Accelerator:
     """The machine of ``zigzag/inputs/hardware/tpu_like.yaml`` (3.9.1): 32 x 32 PEs, K over columns, C over rows.
 
-    Costs there are per access of a port's full width. What its format says and ours does not: outputs are 8 bits wide
-    once they are final (here 16 throughout), a memory's latency, and the drain of the array at the end of a layer.
+    Costs there are per access of a port's full width. Outputs are 16 bits wide for both, also once they are final.
+    What the two count differently: ZigZag leaves out the inputs that a stride skips (ours fetches the box, as Timeloop
+    does), adds on-loading, off-loading and the drain of the array to the cycles, and lets operands share a memory's
+    loops unevenly.
     """
 
     def memory(name, kind, holds, bits, port_bits, read, write, word=8, shared=False, **more):
@@ -87,6 +89,6 @@ def _workload(layer: Layer) -> dict[str, object]:
         "dimension_relations": [f"ix={width}*ox+{across}*fx", f"iy={height}*oy+{down}*fy"],
         "loop_dims": ["B", "K", "G", "OX", "OY", "C", "FX", "FY"],
         "loop_sizes": [layer.n, layer.m, layer.g, layer.q, layer.p, layer.c, layer.s, layer.r],
-        "operand_precision": {"W": 8, "I": 8, "O": 16, "O_final": 8},
+        "operand_precision": {"W": 8, "I": 8, "O": 16, "O_final": 16},
         "operand_source": {"W": 0, "I": 0},
     }

@@ -40,9 +40,26 @@ def _axis(layer, dims, size):
 
 
 def lowest(layer, machine, goal="edp"):
-    """Returns the least of what the mapper minimises over all lanes, all divisors at all levels and all loop orders.
+    """Returns the least of what the mapper minimises over the whole mapspace; infinite if no mapping is valid."""
+    cycles, energy = GOALS[goal]
+    return min((float(np.min(c**cycles * e**energy)) for c, e in all_costs(layer, machine)), default=math.inf)
 
-    Infinite if no mapping is valid. Memories of one level of the mapper have one set of loops, the innermost one's.
+
+def front(layer, machine):
+    """Returns the (energy, cycles) of the whole mapspace that none other beats in both, the least energy first."""
+    points = sorted({(float(y), float(x)) for c, e in all_costs(layer, machine) for x, y in zip(c, e, strict=True)})
+    best, fastest = [], math.inf
+    for energy, cycles in points:
+        if cycles < fastest:
+            best.append((energy, cycles))
+            fastest = cycles
+    return best
+
+
+def all_costs(layer, machine):
+    """Yields (cycles, energies) of all valid mappings: all lanes, all divisors at all levels, all loop orders.
+
+    Memories of one level of the mapper have one set of loops, the innermost one's.
     """
     flow = machine.dataflow if layer.has_weights else DATA_MOVER
     levels = levels_of(machine)
@@ -54,14 +71,13 @@ def lowest(layer, machine, goal="edp"):
     runs = [{dim for i in level for dim in machine.memories[i].loops} for level in levels]
     columns = list(_columns(layer, machine, flow, last, fans, present, runs))
     if not columns:
-        return math.inf
+        return
     temporal = {(i, d): np.array([c[1][i, d] for c in columns], float) for i in range(count) for d in present}
     spatial = [np.array([c[0][k] for c in columns], float) for k in range(2 * len(fans) * len(DIMS))]
     batch = batch_of_alike([(layer, machine)])
     still = [dim for dim in present if flow.stationary is not None and dim not in RELEVANT[flow.stationary]]
     # Below the innermost level no tile is held, so its order matters to nothing but an array that runs empty.
     ordered = count if refilled_array(machine, flow) is not None else count - 1
-    best = math.inf
     for orders in itertools.product(itertools.permutations(present), repeat=ordered):
         places, bounds = [], []
         for i in reversed(range(count)):
@@ -78,10 +94,10 @@ def lowest(layer, machine, goal="edp"):
         valid = np.broadcast_to(np.asarray(found.excess), (1, len(columns)))[0] <= 0
         if feed < ordered:
             valid = valid & _in_place(orders[feed], still, {d: temporal[feed, d] for d in present})
-        cycles, energy = GOALS[goal]
-        value = np.broadcast_to(found.cycles**cycles * found.energy_pj**energy, (1, len(columns)))[0]
-        best = min(best, float(np.min(value, where=valid, initial=math.inf)))
-    return best
+        figures = (np.broadcast_to(x, (1, len(columns)))[0] for x in (found.cycles, found.energy_pj))
+        cycles, energy = (x[valid] for x in figures)
+        if cycles.size:
+            yield cycles, energy
 
 
 def _in_place(order, still, bounds):
