@@ -33,7 +33,9 @@ def tpu_like() -> Accelerator:
         bits=(8, 8, 16),
         memories=(
             memory("dram", "dram", ("weights", "inputs", "outputs"), 1e10, 64, 700.0, 750.0, shared=True),
-            memory("sram_2MB", "sram", ("inputs", "outputs"), 16777216.0, 2048, 416.16, 378.4, fanout_x=32, fanout_y=32),
+            memory(
+                "sram_2MB", "sram", ("inputs", "outputs"), 16777216.0, 2048, 416.16, 378.4, fanout_x=32, fanout_y=32
+            ),
             memory("rf_128B", "registers", ("weights",), 1024.0, 8, 0.095, 0.095),
             memory("rf_2B", "registers", ("outputs",), 16.0, 16, 0.021, 0.021, word=16),
         ),
