@@ -17,7 +17,7 @@ import numpy as np
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator, Dataflow, Memory
 from coevo.cost.nest import Array, Window
-from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array
+from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array, refills
 from coevo.workload import DIMS, OPERANDS, Layer
 
 
@@ -74,12 +74,16 @@ def structure_of(machine: Accelerator, has_weights: bool) -> Structure:
 
 
 def levels_of(machine: Accelerator) -> tuple[tuple[int, ...], ...]:
-    """Returns memory indices by the mapper's levels: with one set of loops in common (`coevo.cost.mapper`)."""
+    """Returns memory indices by the mapper's levels: with one set of loops in common (`coevo.cost.mapper`).
+
+    Levels part below a fan-out, below a memory whose array runs empty (even if of one lane: loops inside do not
+    refill it), and where an operand is held again.
+    """
     levels: list[list[int]] = []
     for i, memory in enumerate(machine.memories):
         before = machine.memories[levels[-1][-1]] if levels else None
         held = {operand for j in levels[-1] for operand in machine.memories[j].holds} if levels else set()
-        apart = before is None or before.fanout_x * before.fanout_y > 1 or held & set(memory.holds)
+        apart = before is None or _fans_out(before) or refills(before) or held & set(memory.holds)
         if apart:
             levels.append([i])
         else:

@@ -55,7 +55,7 @@ from coevo.cost.exact import (
 
 
 @inner
-def _touched(operand: int, level: int, whole: Floats, lanes: Floats, layer: Floats) -> float:
+def touched(operand: int, level: int, whole: Floats, lanes: Floats, layer: Floats) -> float:
     """Least different words of an operand that an instance works on."""
     words = 1.0
     if operand == I:
@@ -96,6 +96,8 @@ def _least_taken(
     if operand != I:
         return once
     channels = tiles[tile, N] * lanes[child, N] * tiles[tile, G] * lanes[child, G] * tiles[tile, C] * lanes[child, C]
+    if tile != child and _leaves_out(child, lanes, layer):
+        return once
     height = span(tiles[tile, P] * lanes[child, P], tiles[tile, R] * lanes[child, R], layer[0], layer[2])
     width = span(tiles[tile, Q] * lanes[child, Q], tiles[tile, S] * lanes[child, S], layer[1], layer[3])
     steps = rest[N] * rest[G] * rest[C] * rest[P] * rest[Q] * rest[R] * rest[S]
@@ -115,6 +117,17 @@ def _least_taken(
         if meet:  # two loops may meet where they stand: every second step may bring in nothing
             hidden = 0.5
     return max(once, hidden * steps * channels * (height * width - kept))
+
+
+@inner
+def _leaves_out(child: int, lanes: Floats, layer: Floats) -> bool:
+    """Whether an instance may skip words of a larger tile: strides, or positions that other instances work on."""
+    for axis in range(2):
+        if layer[STRIDE + axis] != 1 or layer[DILATION + axis] != 1:
+            return True
+        if lanes[0, P + axis] != lanes[child, P + axis] or lanes[0, R + axis] != lanes[child, R + axis]:
+            return True
+    return False
 
 
 @inner
@@ -158,7 +171,7 @@ def set_figures(
         for operand in range(3):
             figures[UNIT + operand, level], figures[FAN + operand, level] = 0.0, 1.0
             if level > 0 and (level == levels or machine[MEMORY, level, operand] >= 0):
-                figures[ONCE + operand, level] = _touched(operand, level, whole, lanes, layer)
+                figures[ONCE + operand, level] = touched(operand, level, whole, lanes, layer)
         if level < levels:
             for dim in range(8):
                 fans = fans or lanes[level, dim] != lanes[level + 1, dim]

@@ -49,6 +49,7 @@ class Found:
         axes: Factors over every fan-out's columns and rows ``(level, 2, dim)``.
         orders: Rows of `coevo.cost.exact.ORDERS` ``(level,)``.
         priced: Mappings that were priced.
+        merged: Whether batch and output positions are one dim: the loops over p, q, n stand together, where p's do.
     """
 
     cycles: float
@@ -58,6 +59,7 @@ class Found:
     axes: NDArray[np.int32]
     orders: NDArray[np.int8]
     priced: int
+    merged: bool
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def _searched(
     layers = np.array(
         [(*x.stride, *x.dilation, x.has_weights, x.operations * m.mac.energy_pj) for x, m in pairs], dtype=np.float64
     )
-    best = np.empty((count, 4))
+    best = np.empty((count, 5))
     tiles, lanes = np.ones((2, count, levels + 1, len(DIMS)))
     orders = np.zeros((count, levels), dtype=np.int64)
     options = np.ones((count, 2 * len(form.fans), len(DIMS)), dtype=np.int64)
@@ -247,8 +249,10 @@ def _searched(
     tiles, orders = tiles.astype(np.int32), orders.astype(np.int8)
     used = _bytes_used(form, pairs, tiles * lanes, lanes[:, :1] / lanes, bits)
     return [
-        Found(cycles, energy, float(used[i]), tiles[i], axes[i], orders[i], int(priced)) if value < math.inf else None
-        for i, (value, energy, cycles, priced) in enumerate(best.tolist())
+        Found(cycles, energy, float(used[i]), tiles[i], axes[i], orders[i], int(priced), merged > 0)
+        if value < math.inf
+        else None
+        for i, (value, energy, cycles, priced, merged) in enumerate(best.tolist())
     ]
 
 
@@ -278,11 +282,20 @@ def mapping_of(machine: Accelerator, has_weights: bool, found: Found) -> Mapping
     for level, memories in enumerate(levels_of(machine)):
         names = [machine.memories[memory].name for memory in memories]
         mapped += [LevelMapping(name) for name in names[:-1]]
-        order = [DIMS[i] for i in ORDERS[found.orders[level]]][::-1]
+        order = _order(int(found.orders[level]), found.merged)[::-1]
         bounds = found.tiles[level] // found.tiles[level + 1]
         x, y = found.axes[level]
         mapped.append(LevelMapping(names[-1], _loops(bounds, order), _loops(x, flow.x), _loops(y, flow.y)))
     return Mapping(tuple(mapped))
+
+
+def _order(row: int, merged: bool) -> list[str]:
+    """A level's dims, innermost first."""
+    order = [DIMS[i] for i in ORDERS[row]]
+    if merged:
+        order = [dim for dim in order if dim not in "qn"]
+        order[order.index("p") + 1 : order.index("p") + 1] = "qn"
+    return order
 
 
 def _loops(factors: Sequence[int] | NDArray[np.int32], dims: Sequence[str]) -> tuple[tuple[str, int], ...]:

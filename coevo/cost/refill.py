@@ -30,10 +30,11 @@ def refilled_array(machine: Accelerator, flow: Dataflow) -> int | None:
     """Returns the memory above an array that runs empty when its stationary operand changes, None if there is none."""
     if flow.stationary is None:
         return None
-    return next((i for i, memory in enumerate(machine.memories) if _refills(memory)), None)
+    return next((i for i, memory in enumerate(machine.memories) if refills(memory)), None)
 
 
-def _refills(memory: Memory) -> bool:
+def refills(memory: Memory) -> bool:
+    """Whether the array below a memory runs empty when its stationary operand changes."""
     return memory.systolic or any(math.isfinite(words) for words in memory.bus_words_per_cycle)
 
 

@@ -5,34 +5,60 @@ For each, tiles are split in two: those of level 2 and further in (chains), and 
 both costs is bounded from below by a sum of one term of each (`coevo.cost.bounds`), so the two lists are filtered
 and walked in the order of their terms, and only the pairs whose sum could still win are priced, in every loop
 order that may differ (`coevo.cost.exact`).
+
+Two equalities keep the lists short. Where no window slides, batch and output positions are one dim (`merges`). And
+a level 1 tile that could grow along a dim is no better than the grown one (`_grows`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from coevo.cost.bounds import least_of_all, set_figures, set_inside, set_outside
+from coevo.cost.bounds import least_of_all, set_figures, set_inside, set_outside, touched
 from coevo.cost.compiled import compiled, inner
 from coevo.cost.exact import (
     BASE,
+    MAC_PJ,
     MEMORY,
     MOVES,
     ONCE,
     ORDERS,
+    READ_PJ,
+    READ_TIME,
     SEQUENCES,
+    SHARED_TIME,
     UNIT,
+    UPDATE_PJ,
+    WEIGHTS,
     WHOLE,
+    WRITE_TIME,
     Floats,
     G,
     I,
     Ints,
+    O,
     P,
+    W,
     fits,
     home_in_array,
     price,
     set_parts,
 )
-from coevo.cost.unroll import set_lanes, unrollings
+from coevo.cost.ranking import pop, push, sort
+from coevo.cost.tiles import (
+    EXACT,
+    MOST,
+    SPARE,
+    begin,
+    grows,
+    merges,
+    set_divisors,
+    set_growing,
+    split,
+    tiles_at,
+    without_window,
+)
+from coevo.cost.unroll import place, set_lanes, unrollings
 from coevo.workload import DIMS
 
 GOAL, LIMIT, FEED, DATAFLOW = range(4)
@@ -57,105 +83,6 @@ def _bound(energy: float, power: float, cycles: float, rules: Floats) -> float:
     """The score of lower bounds: energy without leakage [pJ], leakage [pJ/cycle], cycles, which are whole."""
     whole = np.ceil(cycles * (1 - 1e-12))
     return score(energy + power * whole, whole, rules)
-
-
-@inner
-def _sort(keys: Floats, order: Ints, count: int) -> None:
-    """Heap sort: puts the first ``count`` indices of ``order`` in the order of their keys."""
-    for start in range(count // 2 - 1, -1, -1):
-        _sift(keys, order, start, count)
-    for end in range(count - 1, 0, -1):
-        order[0], order[end] = order[end], order[0]
-        _sift(keys, order, 0, end)
-
-
-@inner
-def _sift(keys: Floats, order: Ints, root: int, end: int) -> None:
-    while 2 * root + 1 < end:
-        child = 2 * root + 1
-        if child + 1 < end and keys[order[child]] < keys[order[child + 1]]:
-            child += 1
-        if keys[order[root]] >= keys[order[child]]:
-            return
-        order[root], order[child] = order[child], order[root]
-        root = child
-
-
-@inner
-def _set_options(tiles: Floats, level: int, whole: Floats, allowed: Ints, options: Floats, counts: Ints) -> int:
-    """Lists, by dim, what a level's tile may hold: the next one's iterations by divisors; returns the combinations."""
-    total = 1
-    for dim in range(8):
-        start = tiles[level + 1, dim] if level > 1 else 1.0
-        options[dim, 0], counts[dim] = start, 1
-        if allowed[dim]:
-            rest = int(whole[dim] / start + 0.5)
-            for divisor in range(2, rest + 1):
-                if rest % divisor == 0 and counts[dim] < options.shape[1]:
-                    options[dim, counts[dim]] = start * divisor
-                    counts[dim] += 1
-        total *= counts[dim]
-    return total
-
-
-@inner
-def _next_tile(tile: Floats, fitted: bool, at: Ints, options: Floats, counts: Ints) -> bool:
-    """Sets the next combination; one that does not fit skips those with more of the dim that was raised last."""
-    dim = 0
-    if not fitted:
-        while dim < 8 and at[dim] == 0:
-            dim += 1
-        if dim == 8:
-            return False
-        at[dim], tile[dim] = 0, options[dim, 0]
-        dim += 1
-    while dim < 8 and at[dim] + 1 == counts[dim]:
-        at[dim], tile[dim] = 0, options[dim, 0]
-        dim += 1
-    if dim == 8:
-        return False
-    at[dim] += 1
-    tile[dim] = options[dim, at[dim]]
-    return True
-
-
-@inner
-def _tiles_at(
-    level: int,
-    chains: Floats,
-    number: int,
-    whole: Floats,
-    allowed: Ints,
-    lanes: Floats,
-    layer: Floats,
-    machine: Floats,
-    bits: Floats,
-    room: Floats,
-) -> tuple[Floats, int]:
-    """Extends chains ``(chain, level + 1, dim)`` by every tile of the next level out that fits."""
-    options = np.empty((8, 1024))
-    counts = np.ones(8, dtype=np.int64)
-    at = np.zeros(8, dtype=np.int64)
-    found = np.ones((64, chains.shape[1], 8))
-    count = 0
-    for i in range(number):
-        tiles = chains[i]
-        _set_options(tiles, level, whole, allowed, options, counts)
-        for dim in range(8):
-            tiles[level, dim] = options[dim, 0]
-            at[dim] = 0
-        going = True
-        while going:
-            fitted = fits(level, tiles, lanes, layer, machine, bits, room)
-            if fitted:
-                if count == found.shape[0]:
-                    more = np.empty((2 * count, chains.shape[1], 8))
-                    more[:count] = found
-                    found = more
-                found[count] = tiles
-                count += 1
-            going = _next_tile(tiles[level], fitted, at, options, counts)
-    return found, count
 
 
 def _choices() -> Ints:
@@ -183,10 +110,22 @@ CHOICES = _choices()
 
 
 @inner
+def _leave_out(present: int, growing: int, options: Ints, count: int) -> int:
+    """Keeps the loop orders whose innermost dim is none of ``growing``, at the front; returns how many."""
+    kept = 0
+    for i in range(count):
+        if growing >> SEQUENCES[present, options[i], 0] & 1 == 0:
+            options[kept] = options[i]
+            kept += 1
+    return kept
+
+
+@inner
 def _price(
     tiles: Floats,
     lanes: Floats,
     stays: int,
+    growing: int,
     layer: Floats,
     machine: Floats,
     extra: Floats,
@@ -200,7 +139,10 @@ def _price(
     best_tiles: Floats,
     best_orders: Ints,
 ) -> bool:
-    """Prices a choice of tiles in all loop orders and keeps what is better than the best."""
+    """Prices a choice of tiles in all loop orders and keeps what is better than the best.
+
+    ``growing``: the dims, a bit each, that are not to be innermost at level 0 (see `coevo.cost.tiles.grows`).
+    """
     levels = machine.shape[1]
     counts, at = orders[1], orders[2]
     set_parts(tiles, lanes, layer, machine, figures, parts)
@@ -211,6 +153,8 @@ def _price(
             dataflow = int(rules[DATAFLOW]) if level == rules[FEED] else 3
             options[level] = CHOICES[int(parts[level, 16]), stays if level == 1 else 3, dataflow]
             counts[level] = options[level, 12]
+            if level == 0 and growing > 0:
+                counts[0] = _leave_out(int(parts[0, 16]), growing, options[0], counts[0])
             if counts[level] == 0:
                 return False
     better = False
@@ -272,23 +216,8 @@ def _below(
         if _bound(keys[i] + energy, power, slowest, rules) < limit * SURE:
             kept[number] = i
             number += 1
-    _sort(keys, kept, number)
+    sort(keys, kept, number)
     return number
-
-
-@inner
-def _keep_allowed(chains: Floats, count: int, whole: Floats, allowed: Ints) -> int:
-    """Keeps the level 1 tiles that leave level 0 only loops that it can run, at the front; returns how many."""
-    kept = 0
-    for i in range(count):
-        good = True
-        for dim in range(8):
-            good = good and (allowed[dim] > 0 or chains[i, 1, dim] == whole[dim])
-        if good:
-            if kept < i:
-                chains[kept] = chains[i]
-            kept += 1
-    return kept
 
 
 @inner
@@ -330,9 +259,68 @@ def _hopeless(near: Floats, count: int, rules: Floats, figures: Floats, limit: f
 
 
 @inner
+def _energy_left(cycles: float, power: float, rules: Floats, limit: float) -> float:
+    """The energy without leakage [pJ] from which on a mapping of so many cycles is no better than the best."""
+    whole = np.ceil(cycles * (1 - 1e-12))
+    if whole >= rules[LIMIT]:
+        return -np.inf
+    if rules[GOAL] == 0:
+        return limit * SURE / whole - power * whole
+    if rules[GOAL] == 1:
+        return (limit * SURE / whole) ** 1e9 - power * whole
+    return limit * SURE / whole**1e-9 - power * whole
+
+
+@inner
+def _outer_tiles(
+    divisors: Floats,
+    codes: Ints,
+    counts: Ints,
+    masks: Ints,
+    allowed: Ints,
+    able: Ints,
+    lanes: Floats,
+    layer: Floats,
+    machine: Floats,
+    bits: Floats,
+    room: Floats,
+    rules: Floats,
+    whole: Floats,
+) -> tuple[Floats, Ints, Ints, int]:
+    """Level 1's tiles with their codes and the dims along which they could grow, but for those that better be grown."""
+    levels = machine.shape[1]
+    everywhere = np.zeros(8, dtype=np.int64)
+    for level in range(1, levels):
+        everywhere |= allowed[level]
+    outer, outer_codes, count = tiles_at(
+        1, np.ones((1, levels + 1, 8)), 1, divisors, codes, counts, everywhere, lanes, layer, machine, bits, room
+    )
+    growing = np.zeros(outer.shape[0], dtype=np.int64)
+    ruled = rules[FEED] == 1 and rules[DATAFLOW] < 3
+    kept = 0
+    for i in range(count):
+        tiles = outer[i]
+        can_run, alive, loops = True, False, False
+        could = grows(tiles, whole, able, lanes, layer, machine, bits, room) if masks[EXACT] else 0
+        for dim in range(8):
+            if tiles[1, dim] != whole[dim]:
+                can_run = can_run and allowed[0, dim] > 0
+                loops = True
+                # what the dataflow wants innermost at level 1 cannot become its outermost loop
+                alive = alive or could >> dim & 1 == 0 or (ruled and not MOVES[int(rules[DATAFLOW]), dim])
+        if can_run and (alive or not loops):
+            for dim in range(8):
+                outer[kept, 1, dim] = tiles[1, dim]
+            outer_codes[kept], growing[kept] = outer_codes[i], could
+            kept += 1
+    return outer, outer_codes, growing, kept
+
+
+@inner
 def _unrolled(
     lanes: Floats,
     allowed: Ints,
+    able: Ints,
     layer: Floats,
     machine: Floats,
     extra: Floats,
@@ -357,43 +345,40 @@ def _unrolled(
         return False
     if levels == 1:
         return _price(
-            tiles,
-            lanes,
-            3,
-            layer,
-            machine,
-            extra,
-            rules,
-            figures,
-            parts,
-            busy,
-            orders,
-            options,
-            best,
-            best_tiles,
-            best_orders,
-        )
-    chains, inward = np.ones((1, levels + 1, 8)), 1
-    everywhere, here = allowed[1].copy(), allowed[1].copy()
+            tiles, lanes, 3, 0, layer, machine, extra, rules, figures, parts, busy, orders, options,
+            best, best_tiles, best_orders,
+        )  # fmt: skip
+    divisors, codes = np.empty((8, MOST)), np.empty((8, MOST), dtype=np.int64)
+    counts, masks = np.empty(8, dtype=np.int64), np.empty(10, dtype=np.int64)
+    set_divisors(whole, divisors, codes, counts, masks)
+    chains, chain_codes, inward = np.ones((1, levels + 1, 8)), np.zeros(1, dtype=np.int64), 1
+    here = np.zeros(8, dtype=np.int64)
     for level in range(levels - 1, 1, -1):
-        everywhere |= allowed[level]
         for dim in range(8):
             needed = allowed[level, dim] > 0 and _needed(level, dim, lanes, allowed, machine, rules)
             here[dim] = 1 if needed else 0
-        chains, inward = _tiles_at(level, chains, inward, whole, here, lanes, layer, machine, bits, room)
+        chains, chain_codes, inward = tiles_at(
+            level, chains, inward, divisors, codes, counts, here, lanes, layer, machine, bits, room
+        )
     near, work = np.empty((inward, 8)), np.empty((5, 11))
     for i in range(inward):
         set_inside(chains[i], lanes, layer, machine, extra, figures, near[i], work)
     if _hopeless(near, inward, rules, figures, best[0]):
         return False
-    outer, outward = _tiles_at(1, np.ones((1, levels + 1, 8)), 1, whole, everywhere, lanes, layer, machine, bits, room)
-    outward = _keep_allowed(outer, outward, whole, allowed[0])
+    outer, outer_codes, growing, outward = _outer_tiles(
+        divisors, codes, counts, masks, allowed, able, lanes, layer, machine, bits, room, rules, whole
+    )
     far = np.empty((outward, 5))
     for j in range(outward):
         set_outside(outer[j], lanes, layer, machine, figures, far[j], work)
     power = figures[BASE, 2]
     ins, outs = np.empty(inward, dtype=np.int64), np.empty(outward, dtype=np.int64)
     in_keys, out_keys = np.empty(inward), np.empty(outward)
+    in_pj, in_codes = np.empty(inward), np.empty(inward, dtype=np.int64)
+    blocked, spare = 0, masks[SPARE]
+    for dim in range(8):
+        if allowed[1, dim] == 0:
+            blocked |= masks[dim]
     better = False
     for stays in range(4):
         near_pj, near_cycles, far_pj, far_cycles = np.inf, np.inf, np.inf, np.inf
@@ -405,26 +390,101 @@ def _unrolled(
         if out_count == 0:
             continue
         in_count = _below(near, stays, 4 + stays, inward, far_pj, far_cycles, rules, power, best[0], ins, in_keys)
+        for b in range(in_count):
+            in_pj[b], in_codes[b] = in_keys[ins[b]], chain_codes[ins[b]]
+        # Level 1 has loops that leave the operand in place; those over groups alone, none of which does, count once.
+        wanted, others = 0, 0
+        for dim in range(8):
+            if stays < 3 and not MOVES[stays, dim]:
+                wanted |= masks[dim]
+            elif dim != G:
+                others |= masks[dim]
         for a in range(out_count):
             j = outs[a]
             slowest = max(far[j, 4], near_cycles)
+            most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
+            grown = 0
+            for dim in range(8):
+                if growing[j] >> dim & 1:
+                    grown |= masks[dim]
+            code = outer_codes[j] | spare
             for b in range(in_count):
-                i = ins[b]
-                energy = far[j, stays] + near[i, stays]
-                if _bound(energy, power, slowest, rules) >= best[0] * SURE:
+                if in_pj[b] >= most:
                     break
-                cycles = max(slowest, near[i, 4 + stays])
+                between = code - in_codes[b]
+                if between & spare != spare:
+                    continue
+                between ^= spare
+                if masks[EXACT]:
+                    if between & (blocked | grown) != 0:
+                        continue
+                    if stays == 3:
+                        if between != 0:
+                            continue
+                    elif between & wanted == 0 and (stays > 0 or between == 0 or between & others != 0):
+                        continue
+                i = ins[b]
+                energy, cycles = far[j, stays] + in_pj[b], max(slowest, near[i, 4 + stays])
                 if _bound(energy, power, cycles, rules) >= best[0] * SURE:
                     continue
                 for level in range(2, levels + 1):
                     tiles[level] = chains[i, level]
                 tiles[1] = outer[j, 1]
                 if _joins(tiles, allowed[1], stays):
-                    better |= _price(
-                        tiles, lanes, stays, layer, machine, extra, rules, figures, parts, busy, orders, options,
-                        best, best_tiles, best_orders,
-                    )  # fmt: skip
+                    still = _innermost_elsewhere(growing[j], tiles, rules)
+                    if _price(
+                        tiles, lanes, stays, still, layer, machine, extra, rules, figures, parts, busy, orders,
+                        options, best, best_tiles, best_orders,
+                    ):  # fmt: skip
+                        better = True
+                        most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
     return better
+
+
+@inner
+def _innermost_elsewhere(growing: int, tiles: Floats, rules: Floats) -> int:
+    """Of the dims along which level 1 could grow, those that need not be innermost at level 0."""
+    if growing == 0 or rules[FEED] != 1 or rules[DATAFLOW] == 3:
+        return growing
+    flow = int(rules[DATAFLOW])
+    for dim in range(8):
+        if tiles[1, dim] > tiles[2, dim] and MOVES[flow, dim]:
+            # outside that loop, level 1 can have none that leaves the dataflow's operand in place
+            for other in range(8):
+                if not MOVES[flow, other]:
+                    growing &= ~(1 << other)
+            return growing
+    return growing
+
+
+@inner
+def _least_anywhere(
+    bounds: Ints, layer: Floats, machine: Floats, whole: Floats, lanes: Floats
+) -> tuple[float, float]:
+    """Energy [pJ] and cycles that any mapping takes: every word passes its outermost memory once."""
+    lanes[:] = 1.0
+    for dim in range(8):
+        whole[dim] = bounds[dim]
+    energy, cycles = layer[MAC_PJ], 0.0
+    for first in range(3):
+        reads, writes = 0.0, 0.0
+        for operand in range(3):
+            if operand == W and layer[WEIGHTS] == 0:
+                continue
+            top = 0
+            while machine[MEMORY, top, operand] < 0:
+                top += 1
+            words = touched(operand, 0, whole, lanes, layer)
+            row, time = (UPDATE_PJ, WRITE_TIME) if operand == O else (READ_PJ, READ_TIME)
+            if operand == first:
+                energy += words * machine[row, top, operand]
+            if top == 0 and machine[MEMORY, 0, first] == machine[MEMORY, 0, operand]:
+                reads += words * machine[time, 0, operand] if operand != O else 0.0
+                writes += words * machine[time, 0, operand] if operand == O else 0.0
+                cycles = max(cycles, words * machine[SHARED_TIME, 0, operand])
+        if machine[MEMORY, 0, first] >= 0:
+            cycles = max(cycles, reads, writes)
+    return energy, cycles
 
 
 @inner
@@ -448,37 +508,72 @@ def _search(
 ) -> None:
     """Finds the best mapping of one pair; see `search`."""
     levels = machine.shape[1]
+    merged = merges(bounds, allowed, layer)
+    if merged:
+        layer = without_window(layer)
     found, count = unrollings(bounds, fans, sizes, over)
-    lanes = np.ones((levels + 1, 8))
+    lanes, whole = np.ones((levels + 1, 8)), np.ones(8)
     figures = np.zeros((17, max(levels + 1, 8)))
     busy = np.zeros((3, room.shape[0]))
     parts = np.ones((levels + 1, 17))
     orders = np.zeros((3, levels), dtype=np.int64)
     options = np.zeros((levels, 13), dtype=np.int64)
-    keys, order, again = np.empty(count), np.empty(count, dtype=np.int64), np.empty(3)
+    able, again = np.zeros(8, dtype=np.int64), np.empty(3)
+    if levels > 1:
+        set_growing(bounds, allowed, layer, extra, able)
+    # Every unrolling has a quick bound; in its order they get their own, and in the order of that they are searched.
+    quick, keys = np.empty(count), np.empty(count)
+    order, heap = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    least_pj, least_cycles = _least_anywhere(bounds, layer, machine, whole, lanes)
+    rows = np.ones((count if merged else 1, 8 * fans.shape[0] + 1), dtype=np.int64)
+    table = np.full(2 * count + 1 if merged else 1, -1, dtype=np.int64)
+    different = 0
     for i in range(count):
-        set_lanes(found[i], fans, lanes)
+        begin(found[i], bounds, fans, merged, lanes, whole)
+        if merged:
+            for fan in range(fans.shape[0]):
+                for dim in range(8):
+                    rows[different, 8 * fan + dim] = int(lanes[fans[fan], dim])
+            rows[different, -1] = int(whole[P])
+            if not place(rows, different, table):
+                continue
+        compute = 1.0
         for dim in range(8):
-            figures[WHOLE, dim] = np.ceil(bounds[dim] / lanes[0, dim])
-        set_figures(lanes, layer, machine, extra, bits, room, figures, busy)
-        energy, cycles = least_of_all(lanes, layer, machine, bits, room, figures, again)
-        keys[i], order[i] = _bound(energy, figures[BASE, 2], cycles, rules), i
-    _sort(keys, order, count)
-    for k in range(count):
-        i = order[k]
-        if keys[i] >= best[0] * SURE:
+            compute *= whole[dim]
+        quick[i], order[different] = _bound(least_pj, 0.0, max(compute, least_cycles), rules), i
+        different += 1
+    sort(quick, order, different)
+    at, ready = 0, 0
+    while True:
+        while at < different and (ready == 0 or quick[order[at]] <= keys[heap[0]]):
+            i = order[at]
+            if quick[i] >= best[0] * SURE:
+                at = different
+                break
+            at += 1
+            begin(found[i], bounds, fans, merged, lanes, figures[WHOLE, :8])
+            set_figures(lanes, layer, machine, extra, bits, room, figures, busy)
+            energy, cycles = least_of_all(lanes, layer, machine, bits, room, figures, again)
+            keys[i] = _bound(energy, figures[BASE, 2], cycles, rules)
+            if keys[i] < best[0] * SURE:
+                ready = push(keys, heap, ready, i)
+        if ready == 0 or keys[heap[0]] >= best[0] * SURE:
             break
-        set_lanes(found[i], fans, lanes)
-        for dim in range(8):
-            figures[WHOLE, dim] = np.ceil(bounds[dim] / lanes[0, dim])
+        i = heap[0]
+        ready = pop(keys, heap, ready)
+        begin(found[i], bounds, fans, merged, lanes, figures[WHOLE, :8])
         set_figures(lanes, layer, machine, extra, bits, room, figures, busy)
         least_of_all(lanes, layer, machine, bits, room, figures, again)
         if _unrolled(
-            lanes, allowed, layer, machine, extra, bits, room, rules, figures, parts, busy, orders, options,
+            lanes, allowed, able, layer, machine, extra, bits, room, rules, figures, parts, busy, orders, options,
             best, best_tiles, best_orders,
         ):  # fmt: skip
-            best_lanes[:] = lanes
             best_option[:] = found[i]
+    if best[0] < np.inf:
+        set_lanes(best_option, fans, best_lanes)
+        if merged:
+            split(best_tiles, bounds, best_lanes)
+    best[4] = 1.0 if merged else 0.0
 
 
 @compiled
@@ -520,8 +615,8 @@ def search(
         room: Usable bits of the memories ``(machine, memory)``.
         rules: What to minimise (see `score`); bound that the cycles must stay under; the level that the dataflow
             orders, and the operand that it keeps in place there (3 if none).
-        best: Filled with (score, energy [pJ], cycles, mappings priced) ``(pair, 4)``; the score is infinite if no
-            mapping is valid.
+        best: Filled with (score, energy [pJ], cycles, mappings priced, whether n, p and q are one dim: then their
+            loops stand together where p's do) ``(pair, 5)``; the score is infinite if no mapping is valid.
         tiles: Filled with the mappings, see `coevo.cost.exact`, with the following.
         lanes: Ditto.
         orders: Ditto.
@@ -539,7 +634,7 @@ def search(
                 machine[0, level, operand] = memory[level, operand]
                 for row in range(6):
                     machine[1 + row, level, operand] = per_bit[at, row, level, operand] * bits[pair, operand]
-        best[pair, 0], best[pair, 1], best[pair, 2], best[pair, 3] = np.inf, np.inf, np.inf, 0.0
+        best[pair, :3], best[pair, 3:] = np.inf, 0.0
         _search(
             bounds[pair], fans, sizes[at], over, allowed, layers[pair], machine, own, bits[pair], room[at], rules,
             best[pair], tiles[pair], lanes[pair], orders[pair], options[pair],

@@ -57,16 +57,16 @@ def _along_axis(bounds: Ints, allowed: Ints, size: int) -> tuple[Ints, int]:
 
 
 @inner
-def _place(lanes: Ints, row: int, table: Ints) -> bool:
-    """Puts a row of lanes ``(row, dim)`` into a hash table; returns whether it was new."""
+def place(rows: Ints, row: int, table: Ints) -> bool:
+    """Puts a row into a hash table, which is filled with -1 at first; returns whether it was new."""
     size = table.shape[0]
     at = 0
-    for dim in range(8):
-        at = (at * 65599 + lanes[row, dim]) % size
+    for i in range(rows.shape[1]):
+        at = (at * 65599 + rows[row, i]) % size
     while table[at] >= 0:
         same = True
-        for dim in range(8):
-            same = same and lanes[table[at], dim] == lanes[row, dim]
+        for i in range(rows.shape[1]):
+            same = same and rows[table[at], i] == rows[row, i]
         if same:
             return False
         at = at + 1 if at + 1 < size else 0
@@ -91,7 +91,7 @@ def _both_axes(bounds: Ints, columns: Ints, wide: int, rows: Ints, high: int) ->
                 lanes[count, dim] = columns[i, dim] * rows[j, dim]
                 wasteful = wasteful or _wasteful(bounds[dim], lanes[count, dim], columns[i, dim])
                 wasteful = wasteful or _wasteful(bounds[dim], lanes[count, dim], rows[j, dim])
-            if not wasteful and _place(lanes, count, table):
+            if not wasteful and place(lanes, count, table):
                 for dim in range(8):
                     found[count, dim], found[count, 8 + dim] = columns[i, dim], rows[j, dim]
                 count += 1
