@@ -446,10 +446,27 @@ def _limited(level: int, machine: Floats) -> bool:
 
 
 @inner
+def _passed_over(stays: int, loops: bool, again: Floats) -> bool:
+    """Whether level 0 has no loops over which an operand stays; with no loops that move anything, case 3 stands."""
+    return (stays == 3 or again[stays] == 1) if loops else stays < 3
+
+
+@inner
 def set_outside(
-    tiles: Floats, lanes: Floats, layer: Floats, machine: Floats, figures: Floats, far: Floats, work: Floats
-) -> None:
-    """Bounds of level 1's tile, to be added to those of `set_inside`; ``far`` ``(5,)`` as there, one for cycles."""
+    tiles: Floats,
+    lanes: Floats,
+    layer: Floats,
+    machine: Floats,
+    figures: Floats,
+    most_pj: Floats,
+    far: Floats,
+    work: Floats,
+) -> bool:
+    """Bounds of level 1's tile, to be added to those of `set_inside`; ``far`` ``(5,)`` as there, one for cycles.
+
+    Returns:
+        Whether it could cost less than ``most_pj`` ``(4,)`` in any case; if not, ``far`` lacks the cycles.
+    """
     levels = machine.shape[1]
     asked, again, own, below, rest = work[0], work[1], work[2], work[3], work[4]
     _set_rest(1, tiles, figures, rest)
@@ -473,14 +490,12 @@ def set_outside(
         asked[operand] = words
         for level in range(child):
             asked[operand] *= figures[LEAST_FAN + operand, level]
-    limited = _limited(0, machine)
     for i in range(5):
         far[i] = 1e300
-    real = False
+    loops = again[0] * again[1] * again[2] > 1
     for stays in range(4):
-        if (stays < 3 and again[stays] == 1) or (stays == 3 and real):
+        if _passed_over(stays, loops, again):
             continue
-        real = True
         held, every = 0.0, 0.0
         for operand in range(3):
             count = 1.0 if stays == operand else again[operand]
@@ -490,4 +505,52 @@ def set_outside(
             count = 1.0 if stays == case else again[case]
             far[case] = min(far[case], held + below[case] * count)
         far[3] = min(far[3], held + every)
-        far[4] = min(far[4], _slowest(0, stays, asked, again, machine, figures) if limited else 0.0)
+    if far[W] >= most_pj[W] and far[I] >= most_pj[I] and far[O] >= most_pj[O] and far[3] >= most_pj[3]:
+        return False
+    if not _limited(0, machine):
+        far[4] = 0.0
+        return True
+    for stays in range(4):
+        if not _passed_over(stays, loops, again):
+            far[4] = min(far[4], _slowest(0, stays, asked, again, machine, figures))
+    return True
+
+
+@inner
+def may_win(tiles: Floats, machine: Floats, figures: Floats, most_pj: Floats) -> bool:
+    """Whether level 1's tile could cost less than ``most_pj`` in any case of `set_outside`, by its visits alone."""
+    levels = machine.shape[1]
+    whole = figures[WHOLE]
+    w = whole[N] * whole[P] * whole[Q] / (tiles[1, N] * tiles[1, P] * tiles[1, Q])
+    i = whole[M] / tiles[1, M]
+    o = whole[C] * whole[R] * whole[S] / (tiles[1, C] * tiles[1, R] * tiles[1, S])
+    own_w, own_i, own_o = _paid(W, 1, figures), _paid(I, 1, figures), _paid(O, 1, figures)
+    below_w, below_i, below_o = 0.0, 0.0, 0.0
+    if levels > 2:
+        below_w, below_i, below_o = _paid(W, 2, figures), _paid(I, 2, figures), _paid(O, 2, figures)
+    for stays in range(3):  # of level 0
+        x, y, z = w, i, o
+        if stays == W:
+            x = 1.0
+        elif stays == I:
+            y = 1.0
+        else:
+            z = 1.0
+        held = own_w * x + own_i * y + own_o * z
+        every = held + below_w * x + below_i * y + below_o * z
+        if (
+            held + below_w * x < most_pj[W]
+            or held + below_i * y < most_pj[I]
+            or held + below_o * z < most_pj[O]
+            or every < most_pj[3]
+        ):
+            return True
+    return False
+
+
+@inner
+def _paid(operand: int, child: int, figures: Floats) -> float:
+    """Least energy of what a child takes in of an operand, visited once [pJ]."""
+    if figures[UNIT + operand, child] == 0:
+        return 0.0
+    return figures[UNIT + operand, child] * figures[ONCE + operand, child]

@@ -56,7 +56,18 @@ def compiled(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """Returns the function compiled on first use, to be called from compiled functions alone."""
+    """Returns the function compiled on first use, to be called from compiled functions alone.
+
+    It may make no array: so none is counted where it is handed on, which costs more than most of what is computed.
+    """
+    return _cached(
+        _njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True, _nrt=False),
+        function,
+    )
+
+
+def inner_with_arrays(function: Function) -> Function:
+    """Like `inner`, for a function that makes arrays."""
     return _cached(
         _njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True),
         function,

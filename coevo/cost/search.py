@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from coevo.cost.bounds import least_of_all, set_figures, set_inside, set_outside, touched
-from coevo.cost.compiled import compiled, inner
+from coevo.cost.bounds import least_of_all, may_win, set_figures, set_inside, set_outside, touched
+from coevo.cost.compiled import compiled, inner, inner_with_arrays
 from coevo.cost.exact import (
     BASE,
     MAC_PJ,
@@ -151,7 +151,8 @@ def _price(
         # Inside the innermost level no tile is held: its order matters only if an array's operand comes from there.
         if level < levels - 1 or (extra[1, 0] >= 0 and home_in_array(int(extra[1, 2]), machine, extra) == levels):
             dataflow = int(rules[DATAFLOW]) if level == rules[FEED] else 3
-            options[level] = CHOICES[int(parts[level, 16]), stays if level == 1 else 3, dataflow]
+            for i in range(options.shape[1]):
+                options[level, i] = CHOICES[int(parts[level, 16]), stays if level == 1 else 3, dataflow, i]
             counts[level] = options[level, 12]
             if level == 0 and growing > 0:
                 counts[0] = _leave_out(int(parts[0, 16]), growing, options[0], counts[0])
@@ -167,8 +168,10 @@ def _price(
         value = score(energy, cycles, rules)
         if value < best[0]:
             best[0], best[1], best[2] = value, energy, cycles
-            best_tiles[:] = tiles
-            best_orders[:] = orders[0]
+            for i in range(levels):
+                best_orders[i] = orders[0, i]
+                for dim in range(8):
+                    best_tiles[i, dim] = tiles[i, dim]
             better = True
         level = 0
         while level < levels and at[level] + 1 == counts[level]:
@@ -185,7 +188,7 @@ def _joins(tiles: Floats, allowed: Ints, stays: int) -> bool:
     loops, held = False, False
     for dim in range(8):
         bound = tiles[1, dim] / tiles[2, dim]
-        if bound != np.floor(bound) or (bound > 1 and (stays == 3 or not allowed[dim])):
+        if bound != np.floor(bound) or (bound > 1 and (stays == 3 or not allowed[1, dim])):
             return False
         if bound > 1:
             loops = loops or dim != G
@@ -272,11 +275,12 @@ def _energy_left(cycles: float, power: float, rules: Floats, limit: float) -> fl
 
 
 @inner
-def _outer_tiles(
-    divisors: Floats,
+def _keep_ungrown(
+    outer: Floats,
     codes: Ints,
-    counts: Ints,
-    masks: Ints,
+    growing: Ints,
+    count: int,
+    exact: bool,
     allowed: Ints,
     able: Ints,
     lanes: Floats,
@@ -285,25 +289,23 @@ def _outer_tiles(
     bits: Floats,
     room: Floats,
     rules: Floats,
-    whole: Floats,
-) -> tuple[Floats, Ints, Ints, int]:
-    """Level 1's tiles with their codes and the dims along which they could grow, but for those that better be grown."""
-    levels = machine.shape[1]
-    everywhere = np.zeros(8, dtype=np.int64)
-    for level in range(1, levels):
-        everywhere |= allowed[level]
-    outer, outer_codes, count = tiles_at(
-        1, np.ones((1, levels + 1, 8)), 1, divisors, codes, counts, everywhere, lanes, layer, machine, bits, room
-    )
-    growing = np.zeros(outer.shape[0], dtype=np.int64)
-    ruled = rules[FEED] == 1 and rules[DATAFLOW] < 3
+    figures: Floats,
+    most_pj: Floats,
+) -> int:
+    """Keeps the level 1 tiles that may win (see `may_win`) and need not be grown, at the front; returns how many.
+
+    ``growing`` is filled with the dims, a bit each, along which they could grow.
+    """
     kept = 0
+    ruled = rules[FEED] == 1 and rules[DATAFLOW] < 3
     for i in range(count):
         tiles = outer[i]
+        if not may_win(tiles, machine, figures, most_pj):
+            continue
         can_run, alive, loops = True, False, False
-        could = grows(tiles, whole, able, lanes, layer, machine, bits, room) if masks[EXACT] else 0
+        could = grows(tiles, figures[WHOLE], able, lanes, layer, machine, bits, room) if exact else 0
         for dim in range(8):
-            if tiles[1, dim] != whole[dim]:
+            if tiles[1, dim] != figures[WHOLE, dim]:
                 can_run = can_run and allowed[0, dim] > 0
                 loops = True
                 # what the dataflow wants innermost at level 1 cannot become its outermost loop
@@ -311,12 +313,162 @@ def _outer_tiles(
         if can_run and (alive or not loops):
             for dim in range(8):
                 outer[kept, 1, dim] = tiles[1, dim]
-            outer_codes[kept], growing[kept] = outer_codes[i], could
+            codes[kept], growing[kept] = codes[i], could
             kept += 1
-    return outer, outer_codes, growing, kept
+    return kept
 
 
 @inner
+def _set_far(
+    outer: Floats,
+    codes: Ints,
+    growing: Ints,
+    count: int,
+    lanes: Floats,
+    layer: Floats,
+    machine: Floats,
+    figures: Floats,
+    most_pj: Floats,
+    far: Floats,
+    work: Floats,
+) -> int:
+    """Fills the bounds of level 1's tiles and keeps those that could win, at the front; returns how many."""
+    kept = 0
+    for j in range(count):
+        if set_outside(outer[j], lanes, layer, machine, figures, most_pj, far[kept], work):
+            for dim in range(8):
+                outer[kept, 1, dim] = outer[j, 1, dim]
+            codes[kept], growing[kept] = codes[j], growing[j]
+            kept += 1
+    return kept
+
+
+@inner
+def _set_near(
+    chains: Floats,
+    count: int,
+    lanes: Floats,
+    layer: Floats,
+    machine: Floats,
+    extra: Floats,
+    figures: Floats,
+    power: float,
+    rules: Floats,
+    limit: float,
+    near: Floats,
+    most_pj: Floats,
+    work: Floats,
+) -> None:
+    """Fills the bounds of chains, and what level 1's tile may cost at most by what stays ``most_pj`` ``(4,)``."""
+    for i in range(count):
+        set_inside(chains[i], lanes, layer, machine, extra, figures, near[i], work)
+    for stays in range(4):
+        least, cycles = np.inf, np.inf
+        for i in range(count):
+            least, cycles = min(least, near[i, stays]), min(cycles, near[i, 4 + stays])
+        most_pj[stays] = _energy_left(cycles, power, rules, limit) - least
+
+
+@inner
+def _walk(
+    stays: int,
+    outer: Floats,
+    outer_codes: Ints,
+    growing: Ints,
+    far: Floats,
+    outward: int,
+    chains: Floats,
+    chain_codes: Ints,
+    near: Floats,
+    inward: int,
+    masks: Ints,
+    tiles: Floats,
+    outs: Ints,
+    out_keys: Floats,
+    ins: Ints,
+    in_keys: Floats,
+    in_pj: Floats,
+    in_codes: Ints,
+    lanes: Floats,
+    allowed: Ints,
+    layer: Floats,
+    machine: Floats,
+    extra: Floats,
+    rules: Floats,
+    figures: Floats,
+    parts: Floats,
+    busy: Floats,
+    orders: Ints,
+    options: Ints,
+    best: Floats,
+    best_tiles: Floats,
+    best_orders: Ints,
+) -> bool:
+    """Prices the pairs of level 1 tiles and chains that could win, if an operand stays over level 1's loops."""
+    levels, power, better = machine.shape[1], figures[BASE, 2], False
+    near_pj, near_cycles, far_pj, far_cycles = np.inf, np.inf, np.inf, np.inf
+    for i in range(inward):
+        near_pj, near_cycles = min(near_pj, near[i, stays]), min(near_cycles, near[i, 4 + stays])
+    for j in range(outward):
+        far_pj, far_cycles = min(far_pj, far[j, stays]), min(far_cycles, far[j, 4])
+    out_count = _below(far, stays, 4, outward, near_pj, near_cycles, rules, power, best[0], outs, out_keys)
+    if out_count == 0:
+        return False
+    in_count = _below(near, stays, 4 + stays, inward, far_pj, far_cycles, rules, power, best[0], ins, in_keys)
+    for b in range(in_count):
+        in_pj[b], in_codes[b] = in_keys[ins[b]], chain_codes[ins[b]]
+    # Level 1 has loops that leave the operand in place; those over groups alone, none of which does, count once.
+    wanted, others, blocked, spare = 0, 0, 0, masks[SPARE]
+    for dim in range(8):
+        if allowed[1, dim] == 0:
+            blocked |= masks[dim]
+        if stays < 3 and not MOVES[stays, dim]:
+            wanted |= masks[dim]
+        elif dim != G:
+            others |= masks[dim]
+    for a in range(out_count):
+        j = outs[a]
+        slowest = max(far[j, 4], near_cycles)
+        most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
+        unwanted, code = blocked, outer_codes[j] | spare
+        for dim in range(8):
+            if growing[j] >> dim & 1:
+                unwanted |= masks[dim]
+        for b in range(in_count):
+            if in_pj[b] >= most:
+                break
+            between = code - in_codes[b]
+            if between & spare != spare:
+                continue
+            between ^= spare
+            if masks[EXACT]:
+                if between & unwanted != 0:
+                    continue
+                if stays == 3:
+                    if between != 0:
+                        continue
+                elif between & wanted == 0 and (stays > 0 or between == 0 or between & others != 0):
+                    continue
+            i = ins[b]
+            energy, cycles = far[j, stays] + in_pj[b], max(slowest, near[i, 4 + stays])
+            if _bound(energy, power, cycles, rules) >= best[0] * SURE:
+                continue
+            for dim in range(8):
+                tiles[1, dim] = outer[j, 1, dim]
+                for level in range(2, levels + 1):
+                    tiles[level, dim] = chains[i, level, dim]
+            if _joins(tiles, allowed, stays):
+                still = _innermost_elsewhere(growing[j], tiles, rules)
+                if _price(
+                    tiles, lanes, stays, still, layer, machine, extra, rules, figures, parts, busy, orders,
+                    options, best, best_tiles, best_orders,
+                ):  # fmt: skip
+                    better = True
+                    most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
+    return better
+
+
+@inner_with_arrays
 def _unrolled(
     lanes: Floats,
     allowed: Ints,
@@ -352,92 +504,45 @@ def _unrolled(
     counts, masks = np.empty(8, dtype=np.int64), np.empty(10, dtype=np.int64)
     set_divisors(whole, divisors, codes, counts, masks)
     chains, chain_codes, inward = np.ones((1, levels + 1, 8)), np.zeros(1, dtype=np.int64), 1
-    here = np.zeros(8, dtype=np.int64)
-    for level in range(levels - 1, 1, -1):
+    here, everywhere = np.zeros(8, dtype=np.int64), np.zeros(8, dtype=np.int64)
+    for level in range(levels - 1, 0, -1):
         for dim in range(8):
-            needed = allowed[level, dim] > 0 and _needed(level, dim, lanes, allowed, machine, rules)
-            here[dim] = 1 if needed else 0
-        chains, chain_codes, inward = tiles_at(
-            level, chains, inward, divisors, codes, counts, here, lanes, layer, machine, bits, room
-        )
-    near, work = np.empty((inward, 8)), np.empty((5, 11))
-    for i in range(inward):
-        set_inside(chains[i], lanes, layer, machine, extra, figures, near[i], work)
+            everywhere[dim] |= allowed[level, dim]
+            if level > 1:
+                needed = allowed[level, dim] > 0 and _needed(level, dim, lanes, allowed, machine, rules)
+                here[dim] = 1 if needed else 0
+        if level > 1:
+            chains, chain_codes, inward = tiles_at(
+                level, chains, inward, divisors, codes, counts, here, lanes, layer, machine, bits, room
+            )
+    near, most_pj, work, power = np.empty((inward, 8)), np.empty(4), np.empty((5, 11)), figures[BASE, 2]
+    _set_near(
+        chains, inward, lanes, layer, machine, extra, figures, power, rules, best[0], near, most_pj, work
+    )  # fmt: skip
     if _hopeless(near, inward, rules, figures, best[0]):
         return False
-    outer, outer_codes, growing, outward = _outer_tiles(
-        divisors, codes, counts, masks, allowed, able, lanes, layer, machine, bits, room, rules, whole
+    outer, outer_codes, outward = tiles_at(
+        1, np.ones((1, levels + 1, 8)), 1, divisors, codes, counts, everywhere, lanes, layer, machine, bits, room
     )
-    far = np.empty((outward, 5))
-    for j in range(outward):
-        set_outside(outer[j], lanes, layer, machine, figures, far[j], work)
-    power = figures[BASE, 2]
+    growing = np.empty(outward, dtype=np.int64)
+    outward = _keep_ungrown(
+        outer, outer_codes, growing, outward, masks[EXACT] > 0, allowed, able, lanes, layer, machine, bits, room,
+        rules, figures, most_pj,
+    )  # fmt: skip
+    far = np.empty((outward + 1, 5))
+    outward = _set_far(
+        outer, outer_codes, growing, outward, lanes, layer, machine, figures, most_pj, far, work
+    )  # fmt: skip
     ins, outs = np.empty(inward, dtype=np.int64), np.empty(outward, dtype=np.int64)
     in_keys, out_keys = np.empty(inward), np.empty(outward)
     in_pj, in_codes = np.empty(inward), np.empty(inward, dtype=np.int64)
-    blocked, spare = 0, masks[SPARE]
-    for dim in range(8):
-        if allowed[1, dim] == 0:
-            blocked |= masks[dim]
     better = False
     for stays in range(4):
-        near_pj, near_cycles, far_pj, far_cycles = np.inf, np.inf, np.inf, np.inf
-        for i in range(inward):
-            near_pj, near_cycles = min(near_pj, near[i, stays]), min(near_cycles, near[i, 4 + stays])
-        for j in range(outward):
-            far_pj, far_cycles = min(far_pj, far[j, stays]), min(far_cycles, far[j, 4])
-        out_count = _below(far, stays, 4, outward, near_pj, near_cycles, rules, power, best[0], outs, out_keys)
-        if out_count == 0:
-            continue
-        in_count = _below(near, stays, 4 + stays, inward, far_pj, far_cycles, rules, power, best[0], ins, in_keys)
-        for b in range(in_count):
-            in_pj[b], in_codes[b] = in_keys[ins[b]], chain_codes[ins[b]]
-        # Level 1 has loops that leave the operand in place; those over groups alone, none of which does, count once.
-        wanted, others = 0, 0
-        for dim in range(8):
-            if stays < 3 and not MOVES[stays, dim]:
-                wanted |= masks[dim]
-            elif dim != G:
-                others |= masks[dim]
-        for a in range(out_count):
-            j = outs[a]
-            slowest = max(far[j, 4], near_cycles)
-            most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
-            grown = 0
-            for dim in range(8):
-                if growing[j] >> dim & 1:
-                    grown |= masks[dim]
-            code = outer_codes[j] | spare
-            for b in range(in_count):
-                if in_pj[b] >= most:
-                    break
-                between = code - in_codes[b]
-                if between & spare != spare:
-                    continue
-                between ^= spare
-                if masks[EXACT]:
-                    if between & (blocked | grown) != 0:
-                        continue
-                    if stays == 3:
-                        if between != 0:
-                            continue
-                    elif between & wanted == 0 and (stays > 0 or between == 0 or between & others != 0):
-                        continue
-                i = ins[b]
-                energy, cycles = far[j, stays] + in_pj[b], max(slowest, near[i, 4 + stays])
-                if _bound(energy, power, cycles, rules) >= best[0] * SURE:
-                    continue
-                for level in range(2, levels + 1):
-                    tiles[level] = chains[i, level]
-                tiles[1] = outer[j, 1]
-                if _joins(tiles, allowed[1], stays):
-                    still = _innermost_elsewhere(growing[j], tiles, rules)
-                    if _price(
-                        tiles, lanes, stays, still, layer, machine, extra, rules, figures, parts, busy, orders,
-                        options, best, best_tiles, best_orders,
-                    ):  # fmt: skip
-                        better = True
-                        most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
+        better |= _walk(
+            stays, outer, outer_codes, growing, far, outward, chains, chain_codes, near, inward, masks, tiles,
+            outs, out_keys, ins, in_keys, in_pj, in_codes, lanes, allowed, layer, machine, extra, rules, figures,
+            parts, busy, orders, options, best, best_tiles, best_orders,
+        )  # fmt: skip
     return better
 
 
@@ -458,9 +563,7 @@ def _innermost_elsewhere(growing: int, tiles: Floats, rules: Floats) -> int:
 
 
 @inner
-def _least_anywhere(
-    bounds: Ints, layer: Floats, machine: Floats, whole: Floats, lanes: Floats
-) -> tuple[float, float]:
+def _least_anywhere(bounds: Ints, layer: Floats, machine: Floats, whole: Floats, lanes: Floats) -> tuple[float, float]:
     """Energy [pJ] and cycles that any mapping takes: every word passes its outermost memory once."""
     lanes[:] = 1.0
     for dim in range(8):
@@ -487,7 +590,7 @@ def _least_anywhere(
     return energy, cycles
 
 
-@inner
+@inner_with_arrays
 def _search(
     bounds: Ints,
     fans: Ints,
@@ -519,8 +622,6 @@ def _search(
     orders = np.zeros((3, levels), dtype=np.int64)
     options = np.zeros((levels, 13), dtype=np.int64)
     able, again = np.zeros(8, dtype=np.int64), np.empty(3)
-    if levels > 1:
-        set_growing(bounds, allowed, layer, extra, able)
     # Every unrolling has a quick bound; in its order they get their own, and in the order of that they are searched.
     quick, keys = np.empty(count), np.empty(count)
     order, heap = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
@@ -564,6 +665,8 @@ def _search(
         begin(found[i], bounds, fans, merged, lanes, figures[WHOLE, :8])
         set_figures(lanes, layer, machine, extra, bits, room, figures, busy)
         least_of_all(lanes, layer, machine, bits, room, figures, again)
+        if levels > 1:
+            set_growing(bounds, allowed, lanes, figures[WHOLE], layer, extra, able)
         if _unrolled(
             lanes, allowed, able, layer, machine, extra, bits, room, rules, figures, parts, busy, orders, options,
             best, best_tiles, best_orders,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coevo.cost.compiled import inner
+from coevo.cost.compiled import inner, inner_with_arrays
 from coevo.cost.exact import DILATION, STRIDE, C, Floats, G, Ints, M, N, P, Q, R, S, fits
 from coevo.cost.unroll import set_lanes
 
@@ -48,7 +48,7 @@ def begin(option: Ints, bounds: Ints, fans: Ints, merged: bool, lanes: Floats, w
             lanes[level, N], lanes[level, Q] = 1.0, 1.0
 
 
-@inner
+@inner_with_arrays
 def without_window(layer: Floats) -> Floats:
     """Returns a layer whose windows do not slide."""
     result = layer.copy()
@@ -126,27 +126,27 @@ def set_divisors(whole: Floats, divisors: Floats, codes: Ints, counts: Ints, mas
 
 
 @inner
-def _next_tile(tile: Floats, fitted: bool, at: Ints, options: Floats, counts: Ints) -> bool:
-    """Sets the next combination; one that does not fit skips those with more of the dim that was raised last."""
+def _next_tile(level: int, tiles: Floats, fitted: bool, at: Ints, options: Floats, counts: Ints) -> bool:
+    """Sets a level's next combination; one that does not fit skips those with more of the dim that was raised last."""
     dim = 0
     if not fitted:
         while dim < 8 and at[dim] == 0:
             dim += 1
         if dim == 8:
             return False
-        at[dim], tile[dim] = 0, options[dim, 0]
+        at[dim], tiles[level, dim] = 0, options[dim, 0]
         dim += 1
     while dim < 8 and at[dim] + 1 == counts[dim]:
-        at[dim], tile[dim] = 0, options[dim, 0]
+        at[dim], tiles[level, dim] = 0, options[dim, 0]
         dim += 1
     if dim == 8:
         return False
     at[dim] += 1
-    tile[dim] = options[dim, at[dim]]
+    tiles[level, dim] = options[dim, at[dim]]
     return True
 
 
-@inner
+@inner_with_arrays
 def tiles_at(
     level: int,
     chains: Floats,
@@ -194,27 +194,39 @@ def tiles_at(
                     for row in range(level, chains.shape[1]):
                         found[count, row, dim] = tiles[row, dim]
                 count += 1
-            going = _next_tile(tiles[level], fitted, at, options, ways)
+            going = _next_tile(level, tiles, fitted, at, options, ways)
     return found, found_codes, count
 
 
 @inner
-def set_growing(bounds: Ints, allowed: Ints, layer: Floats, extra: Floats, able: Ints) -> None:
+def set_growing(
+    bounds: Ints, allowed: Ints, lanes: Floats, whole: Floats, layer: Floats, extra: Floats, able: Ints
+) -> None:
     """Marks the dims along which a level 1 tile that can grow is no better than the grown one (see `grows`).
 
-    Groups, batch, channels: every step over them brings in new tiles. Where no window slides, also output channels,
-    and positions if there is nothing between them.
+    1: groups, batch, channels, every step over which brings in new tiles; where no window slides also output channels,
+    and positions if there is nothing between them. 2: positions along an axis whose window slides, but without loops
+    over its taps, if windows leave nothing out.
     """
-    for dim in range(8):
-        able[dim] = 0
+    able[:] = 0
     if extra[1, 0] == 0:  # the tile may be what the array takes in when it is refilled
         return
     able[N], able[G], able[C] = allowed[1, N], allowed[1, G], allowed[1, C]
-    if bounds[R] * bounds[S] == 1:
+    still = bounds[R] * bounds[S] == 1
+    if still:
         able[M] = allowed[1, M]
-        for axis in range(2):
-            if layer[STRIDE + axis] == 1:
-                able[P + axis] = allowed[1, P + axis]
+    for axis in range(2):
+        out, tap = P + axis, R + axis
+        reach = (bounds[tap] - 1) * layer[DILATION + axis] + 1
+        if still and layer[STRIDE + axis] == 1:
+            able[out] = allowed[1, out]
+        elif (
+            whole[tap] == 1
+            and reach >= layer[STRIDE + axis]
+            and lanes[0, out] == lanes[1, out]
+            and lanes[0, tap] == lanes[1, tap]
+        ):
+            able[out] = 2 * allowed[1, out]
 
 
 @inner
@@ -224,9 +236,11 @@ def grows(
     """The dims, a bit each, along which level 1's tile could grow by a prime and still fit.
 
     Let level 0 leave that prime of its loop over the dim to level 1. Where level 1 has a loop over the dim already,
-    it takes the prime up: every operand that the dim moves comes as often as before, every other at most as often.
-    Where it has none, the prime becomes its outermost loop: if it was level 0's innermost, no order has changed.
-    So of both mappings the second needs no more words anywhere.
+    it takes the prime up: every operand that the dim moves comes as often as before, every other at most as often, and
+    a window slides on at least as often. Where it has none, the prime becomes its outermost loop: if it was level 0's
+    innermost, no order has changed. So of both mappings the second needs no more words anywhere. (Timeloop's rule
+    finds that a window slides on from one loop over an axis to the next only if the inner one has the bound 2: so such
+    a loop is left whole or halved.)
     """
     found = 0
     for dim in range(8):
@@ -236,6 +250,8 @@ def grows(
         rest, prime = int(whole[dim] / before + 0.5), 2
         while rest % prime > 0:
             prime += 1
+        if able[dim] == 2 and prime not in (2, rest):
+            continue
         tiles[1, dim] = before * prime
         if fits(1, tiles, lanes, layer, machine, bits, room):
             found |= 1 << dim

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from coevo.cost.compiled import inner
+from coevo.cost.compiled import inner, inner_with_arrays
 from coevo.cost.exact import Floats, Ints
 
 
-@inner
+@inner_with_arrays
 def grown(rows: Ints) -> Ints:
     """Returns an array with the rows of another and as many again."""
     result = np.ones((2 * rows.shape[0], rows.shape[1]), dtype=np.int64)
@@ -29,7 +29,7 @@ def _wasteful(bound: int, lanes: int, factor: int) -> bool:
     return factor > 1 and -(-bound // fewer) == -(-bound // lanes)
 
 
-@inner
+@inner_with_arrays
 def _along_axis(bounds: Ints, allowed: Ints, size: int) -> tuple[Ints, int]:
     """Returns factors along one axis of ``size`` lanes ``(option, dim)``, and how many options there are."""
     found = np.ones((64, 8), dtype=np.int64)
@@ -74,7 +74,7 @@ def place(rows: Ints, row: int, table: Ints) -> bool:
     return True
 
 
-@inner
+@inner_with_arrays
 def _both_axes(bounds: Ints, columns: Ints, wide: int, rows: Ints, high: int) -> tuple[Ints, Ints, int]:
     """Pairs the options of a fan-out's two axes; of those with the same lanes by dim, one will do.
 
@@ -98,7 +98,7 @@ def _both_axes(bounds: Ints, columns: Ints, wide: int, rows: Ints, high: int) ->
     return found, lanes, count
 
 
-@inner
+@inner_with_arrays
 def unrollings(bounds: Ints, fans: Ints, sizes: Ints, over: Ints) -> tuple[Ints, int]:
     """Returns all unrollings ``(option, axis x dim)``: for every fan-out its columns, then its rows; and their number.
 
