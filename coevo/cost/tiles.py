@@ -146,6 +146,63 @@ def _next_tile(level: int, tiles: Floats, fitted: bool, at: Ints, options: Float
     return True
 
 
+@inner
+def _start(
+    level: int,
+    tiles: Floats,
+    divisors: Floats,
+    codes: Ints,
+    counts: Ints,
+    allowed: Ints,
+    at: Ints,
+    options: Floats,
+    marks: Ints,
+    ways: Ints,
+) -> None:
+    """Lists by dim what a level's tile may hold around the next one's, and sets the first combination."""
+    for dim in range(8):
+        start, many = tiles[level + 1, dim], 0
+        for j in range(counts[dim]):
+            value = divisors[dim, j]
+            bound = value / start
+            if value == start or (allowed[dim] > 0 and value > start and bound == np.floor(bound)):
+                options[dim, many], marks[dim, many] = value, codes[dim, j]
+                many += 1
+        ways[dim], at[dim], tiles[level, dim] = many, 0, options[dim, 0]
+
+
+@inner
+def _fill(
+    level: int,
+    tiles: Floats,
+    at: Ints,
+    options: Floats,
+    marks: Ints,
+    ways: Ints,
+    lanes: Floats,
+    layer: Floats,
+    machine: Floats,
+    bits: Floats,
+    room: Floats,
+    found: Floats,
+    found_codes: Ints,
+    count: int,
+) -> tuple[int, bool]:
+    """Adds the combinations that fit until there are no more, or no more room; returns how many, and if some remain."""
+    going = True
+    while going and count < found.shape[0]:
+        fitted = fits(level, tiles, lanes, layer, machine, bits, room)
+        if fitted:
+            found_codes[count] = 0
+            for dim in range(8):
+                found_codes[count] |= marks[dim, at[dim]]
+                for row in range(level, tiles.shape[0]):
+                    found[count, row, dim] = tiles[row, dim]
+            count += 1
+        going = _next_tile(level, tiles, fitted, at, options, ways)
+    return count, going
+
+
 @inner_with_arrays
 def tiles_at(
     level: int,
@@ -170,31 +227,16 @@ def tiles_at(
     found, found_codes = np.ones((64, chains.shape[1], 8)), np.empty(64, dtype=np.int64)
     count = 0
     for i in range(number):
-        tiles = chains[i]
-        for dim in range(8):
-            start, many = tiles[level + 1, dim], 0
-            for j in range(counts[dim]):
-                value = divisors[dim, j]
-                bound = value / start
-                if value == start or (allowed[dim] > 0 and value > start and bound == np.floor(bound)):
-                    options[dim, many], marks[dim, many] = value, codes[dim, j]
-                    many += 1
-            ways[dim], at[dim], tiles[level, dim] = many, 0, options[dim, 0]
+        _start(level, chains[i], divisors, codes, counts, allowed, at, options, marks, ways)
         going = True
         while going:
-            fitted = fits(level, tiles, lanes, layer, machine, bits, room)
-            if fitted:
-                if count == found.shape[0]:
-                    more, more_codes = np.empty((2 * count, chains.shape[1], 8)), np.empty(2 * count, dtype=np.int64)
-                    more[:count], more_codes[:count] = found, found_codes
-                    found, found_codes = more, more_codes
-                found_codes[count] = 0
-                for dim in range(8):
-                    found_codes[count] |= marks[dim, at[dim]]
-                    for row in range(level, chains.shape[1]):
-                        found[count, row, dim] = tiles[row, dim]
-                count += 1
-            going = _next_tile(level, tiles, fitted, at, options, ways)
+            if count == found.shape[0]:
+                more, more_codes = np.empty((4 * count, chains.shape[1], 8)), np.empty(4 * count, dtype=np.int64)
+                more[:count], more_codes[:count] = found, found_codes
+                found, found_codes = more, more_codes
+            count, going = _fill(
+                level, chains[i], at, options, marks, ways, lanes, layer, machine, bits, room, found, found_codes, count
+            )
     return found, found_codes, count
 
 

@@ -39,6 +39,20 @@ def _axis(layer, dims, size):
     return [x for x in itertools.product(*options) if math.prod(x) <= size]
 
 
+def mapspace_size(layer, machine):
+    """An upper bound on the mappings that `all_costs` prices, those that do not fit included."""
+    flow = machine.dataflow if layer.has_weights else DATA_MOVER
+    levels = levels_of(machine)
+    ordered = len(levels) if refilled_array(machine, flow) is not None else len(levels) - 1
+    bounds = [bound for bound in layer.bounds if bound > 1]
+    fans = [machine.memories[level[-1]] for level in levels]
+    lanes = math.prod(
+        len(_axis(layer, dims, size)) for m in fans for dims, size in ((flow.x, m.fanout_x), (flow.y, m.fanout_y))
+    )
+    factors = math.prod(sum(1 for _ in _chains(bound, len(levels))) for bound in bounds)
+    return lanes * factors * math.factorial(len(bounds)) ** ordered
+
+
 def lowest(layer, machine, goal="edp"):
     """Returns the least of what the mapper minimises over the whole mapspace; infinite if no mapping is valid."""
     cycles, energy = GOALS[goal]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exhaustive import GOALS, front, lowest
+from exhaustive import GOALS, front, lowest, mapspace_size
 from eyeriss_like import eyeriss_like, timeloop_layers
 from small_machines import ALL, memory, random_layer, three_levels
 
@@ -243,12 +243,16 @@ def check_proven(layer, machine, goal):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_on_40_random_machines_the_whole_mapspace_holds_nothing_better(seed):
+def test_on_60_random_machines_the_whole_mapspace_holds_nothing_better(seed):
     """Bypass, `loops`, bandwidths, leakage, systolic arrays, every dataflow; all lanes, divisors and loop orders."""
     rng = np.random.default_rng(seed)
-    for _ in range(10):
-        layers = SMALL + STRIDED
-        check_proven(layers[int(rng.integers(len(layers)))], random_machine(rng), str(rng.choice(sorted(GOALS))))
+    checked = 0
+    while checked < 15:
+        layers, machine = SMALL + STRIDED, random_machine(rng)
+        layer, goal = layers[int(rng.integers(len(layers)))], str(rng.choice(sorted(GOALS)))
+        if mapspace_size(layer, machine) < 2_000_000:  # seconds; larger ones take minutes
+            check_proven(layer, machine, goal)
+            checked += 1
 
 
 @pytest.mark.parametrize("template", list_data("accelerators"))
