@@ -45,6 +45,9 @@ LayerKind = Literal["conv", "linear", "matmul", "pool", "add", "elementwise", "n
 MULTIPLYING: frozenset[LayerKind] = frozenset({"conv", "linear", "matmul"})
 """Kinds that multiply by a second operand, read in the place of the weights; all others are data movers."""
 
+Kept = tuple[Literal["inputs", "outputs"], ...]
+"""Activations that stay on chip."""
+
 PASSES: Mapping[LayerKind, int] = {"norm": 2, "softmax": 3}
 """How often a mover reads its data before the result is complete, each time all of them.
 
@@ -68,6 +71,8 @@ class Layer:
         affine: Per-channel parameters that the module keeps with the layer (bias, batch-norm scale and
             shift). Deployment folds them into the weights; they count as parameters and cause no traffic.
         bits: Bits of a word of (weights, inputs, outputs); None takes the accelerator's.
+        follows: Whether its inputs are what the layer before it writes, which nothing else reads.
+        kept: Which of ``inputs`` and ``outputs`` stay on chip from and to its neighbours (`coevo.cost.kept`).
     """
 
     name: str
@@ -85,6 +90,8 @@ class Layer:
     affine: int = 0
     tied: bool = False
     bits: tuple[int, int, int] | None = None
+    follows: bool = False
+    kept: Kept = ()
 
     def __post_init__(self) -> None:
         if min(self.bounds) < 1 or min(*self.stride, *self.dilation) < 1:
@@ -126,7 +133,7 @@ class Layer:
     @cached_property
     def shape_key(self) -> tuple[object, ...]:
         """All that a cost model sees: equal keys cost the same, whatever the layers are called."""
-        return (self.bounds, self.stride, self.dilation, self.has_weights, self.bits)
+        return (self.bounds, self.stride, self.dilation, self.has_weights, self.bits, self.kept)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ Examples:
 @click.option("--set", "choices", multiple=True, metavar=_PAIR, help="A `vary` field of --accelerator; repeatable.")
 @click.option("--objective", type=click.Choice(["edp", "latency", "energy"]), default="edp", show_default=True,
               help="What the mapper minimises.")  # fmt: skip
+@click.option("--keep-on-chip", is_flag=True,
+              help="Lets layers leave their outputs on chip for the next one, where they fit.")  # fmt: skip
 @click.option("--remap", is_flag=True, help="Searches the mappings again instead of using the design's.")
 @click.option("--figures", metavar="DIR", help="Draws energy by part, utilization and the roofline into this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Prints JSON.")
@@ -58,6 +60,7 @@ def evaluate(
     accelerator: str | None,
     choices: tuple[str, ...],
     objective: str,
+    keep_on_chip: bool,
     remap: bool,
     figures: str | None,
     as_json: bool,
@@ -77,10 +80,10 @@ def evaluate(
         known.workload if known is not None and network is None else read_workload(network, genes, shape, classes)
     )
     machine = _machine(accelerator, choices) if accelerator is not None or known is None else known.accelerator
-    if known is not None and network is None and accelerator is None and not remap:
+    if known is not None and network is None and accelerator is None and not remap and not keep_on_chip:
         layers = _given(design or "", workload, machine, known.mappings)
     else:
-        layers = _mapped(workload, machine, objective)
+        layers = _mapped(workload, machine, objective, keep_on_chip)
     data = summary(workload, machine, layers) | _drawn(layers, machine, figures)
     print(json.dumps(data, indent=2) if as_json else _text(data, machine) + "\n" + bounds_text(layers, machine))
     if figures is not None and not as_json:
@@ -168,10 +171,10 @@ def _given(file: str, workload: Workload, machine: Accelerator, mappings: Mappin
         raise SpecError(f"{error}; --remap searches new mappings", file=file) from None
 
 
-def _mapped(workload: Workload, machine: Accelerator, objective: str) -> tuple[LayerCost, ...]:
+def _mapped(workload: Workload, machine: Accelerator, objective: str, keep_on_chip: bool) -> tuple[LayerCost, ...]:
     from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 
-    settings = AnalyticalSettings.model_validate({"objective": objective})
+    settings = AnalyticalSettings.model_validate({"objective": objective, "keep_on_chip": keep_on_chip})
     (cost,) = AnalyticalCost(settings).evaluate([(workload, machine)])
     if cost.violation > 0:
         raise SpecError(cost.reason)
@@ -218,6 +221,7 @@ def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost
                 "bound_by": x.bound_by,
                 "utilization": x.utilization,
                 "energy_uj": x.total_energy_pj / 1e6,
+                "kept_on_chip": list(x.layer.kept),
                 "mapping": x.mapping.to_data(),
             }
             for x in layers
@@ -233,6 +237,9 @@ def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
         lines.append(f"  {name.replace('_', ' '):12} {data[f'{name}_{unit.lower()}']:.6g} {unit}")
     lines.append(f"  {'MACs':12} {data['macs']:,}, {data['parameters']:,} parameters")
     lines.append(f"  {'utilization':12} {data['utilization']:.1%}")
+    kept = sum("outputs" in x["kept_on_chip"] for x in data["layers"])
+    if kept:
+        lines.append(f"  {'kept on chip':12} outputs of {kept} of {len(data['layers'])} layers")
     lines.append("energy by part:")
     total = data["energy_mj"]
     lines += [

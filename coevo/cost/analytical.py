@@ -6,18 +6,23 @@ Distinct (layer, accelerator) pairs are mapped once, together, on all threads, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from coevo.accelerator.machine import Accelerator
 from coevo.cost.detail import evaluate_mapping, smallest_need
+from coevo.cost.kept import best_chain, buffer_of, choices, keeping_machine, without_place
 from coevo.cost.mapper import Found, Goal, find_mappings, mapping_of
 from coevo.design import Cost, LayerCost
-from coevo.workload import Layer, Workload
+from coevo.workload import Kept, Layer, Workload
 
 Key = tuple[object, str]
+Options = dict[Kept, tuple[Layer, Accelerator]]
+"""By what a layer keeps: the layer, and the machine as it sees it."""
 
 REMEMBERED = 200_000
 """Pairs whose mapping is remembered, some 1 KB each."""
@@ -28,11 +33,14 @@ class AnalyticalSettings(BaseModel):
 
     Attributes:
         objective: What the mapper minimises per layer: energy x delay, latency or energy.
+        keep_on_chip: Whether a layer may leave its outputs on chip for the next one (`coevo.cost.kept`); what is kept
+            is what makes the sum of the layers' objectives least. Off as in Timeloop: all pass DRAM.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     objective: Goal = "edp"
+    keep_on_chip: bool = False
 
 
 class AnalyticalCost:
@@ -46,38 +54,98 @@ class AnalyticalCost:
 
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``."""
-        wanted = {_key(x, machine): (x, machine) for workload, machine in pairs for x in workload.layers}
-        new = {key: pair for key, pair in wanted.items() if key not in self._known}
-        self._known.update(zip(new, find_mappings(list(new.values()), self.settings.objective, jobs=jobs), strict=True))
-        costs = [self._cost(workload, machine) for workload, machine in pairs]
+        if self.settings.keep_on_chip:
+            chains = [self._options(workload, machine) for workload, machine in pairs]
+            self._find([pair for chain in chains for options in chain for pair in options.values()], jobs)
+            costs = [
+                self._cost(self._keeping(workload, chain), machine)
+                for (workload, machine), chain in zip(pairs, chains, strict=True)
+            ]
+        else:
+            plain = [(_none_kept(workload), machine) for workload, machine in pairs]
+            self._find([(layer, machine) for workload, machine in plain for layer in workload.layers], jobs)
+            costs = [self._cost(workload, machine) for workload, machine in plain]
         if len(self._known) > REMEMBERED:
             self._known.clear()
         return costs
+
+    def _find(self, pairs: Sequence[tuple[Layer, Accelerator]], jobs: int) -> None:
+        """Maps those of the pairs that are not known."""
+        wanted = {_key(layer, machine): (layer, machine) for layer, machine in pairs}
+        new = {key: pair for key, pair in wanted.items() if key not in self._known}
+        self._known.update(zip(new, find_mappings(list(new.values()), self.settings.objective, jobs=jobs), strict=True))
+
+    def _options(self, workload: Workload, machine: Accelerator) -> list[Options]:
+        """Returns, by layer and what it may keep, the layer and the machine as it sees it."""
+        result = []
+        for i, layer in enumerate(workload.layers):
+            followed = i + 1 < len(workload.layers) and workload.layers[i + 1].follows
+            first = replace(layer, follows=layer.follows and i > 0)
+            machines = [(one.kept, keeping_machine(one, machine)) for one in choices(first, followed)]
+            result.append({kept: (replace(layer, kept=()), seen) for kept, seen in machines if seen is not None})
+        return result
+
+    def _keeping(self, workload: Workload, chain: Sequence[Options]) -> Workload:
+        """Returns the workload with what its layers best keep."""
+        values = [{kept: self._value(*pair) for kept, pair in options.items()} for options in chain]
+        kept = best_chain(values)
+        layers = tuple(replace(x, kept=one) for x, one in zip(workload.layers, kept, strict=True))
+        return replace(workload, layers=layers)
+
+    def _value(self, layer: Layer, machine: Accelerator) -> float:
+        """What is to be least of one layer."""
+        found = self._known[_key(layer, machine)]
+        if found is None:
+            return math.inf
+        goal = self.settings.objective
+        return (found.cycles if goal != "energy" else 1.0) * (found.energy_pj if goal != "latency" else 1.0)
 
     def _cost(self, workload: Workload, machine: Accelerator) -> Cost:
         names = tuple(memory.name for memory in machine.memories)
         mapped: list[tuple[Layer, Found]] = []
         for layer in workload.layers:
-            found = self._known[_key(layer, machine)]
+            seen = keeping_machine(layer, machine)
+            found = None if seen is None else self._known[_key(replace(layer, kept=()), seen)]
             if found is None:
                 violation, reason = smallest_need(layer, machine)
                 return Cost(names, 0.0, 0.0, machine.area_mm2, 0.0, violation, reason)
             mapped.append((layer, found))
 
         def detail() -> tuple[LayerCost, ...]:
-            return tuple(
-                evaluate_mapping(layer, machine, mapping_of(machine, layer.has_weights, found))
-                for layer, found in mapped
-            )
+            return tuple(_detail(layer, machine, found) for layer, found in mapped)
 
+        # The mapper counts what is kept and the tiles through two ports; they share one.
+        shared = [_detail(layer, machine, found) for layer, found in mapped if layer.kept and _limited(machine)]
+        alone = [found for layer, found in mapped if not (layer.kept and _limited(machine))]
         return Cost(
             memories=names,
-            latency_cycles=sum(found.cycles for _, found in mapped),
-            energy_pj=sum(found.energy_pj for _, found in mapped),
+            latency_cycles=sum(found.cycles for found in alone) + sum(x.cycles for x in shared),
+            energy_pj=sum(found.energy_pj for found in alone) + sum(x.total_energy_pj for x in shared),
             area_mm2=machine.area_mm2,
             peak_memory_bytes=max(found.bytes_used for _, found in mapped),
             detail=detail,
         )
+
+
+def _none_kept(workload: Workload) -> Workload:
+    if not any(layer.kept for layer in workload.layers):
+        return workload
+    return replace(workload, layers=tuple(replace(layer, kept=()) for layer in workload.layers))
+
+
+def _detail(layer: Layer, machine: Accelerator, found: Found) -> LayerCost:
+    seen = keeping_machine(layer, machine) or machine
+    mapping = mapping_of(seen, layer.has_weights, found)
+    return evaluate_mapping(layer, machine, without_place(mapping) if layer.kept else mapping)
+
+
+def _limited(machine: Accelerator) -> bool:
+    """Whether the buffer that keeps activations has a bandwidth."""
+    at = buffer_of(machine)
+    if at is None:
+        return False
+    memory = machine.memories[at]
+    return min(memory.read_words_per_cycle, memory.write_words_per_cycle, memory.words_per_cycle) < math.inf
 
 
 def _key(layer: Layer, machine: Accelerator) -> Key:

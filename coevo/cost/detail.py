@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from coevo.accelerator.machine import DATA_MOVER, Accelerator
 from coevo.cost.batch import Batch, batch_of_one, levels_of
 from coevo.cost.interconnect import Carried, Transport
+from coevo.cost.kept import buffer_of, folded, keeping_machine, kept_bits, with_place
 from coevo.cost.nest import Loop, tiles_of, traffic
 from coevo.cost.price import (
     Moved,
@@ -39,10 +40,19 @@ def evaluate_mapping(layer: Layer, machine: Accelerator, mapping: Mapping) -> La
         mapping: One level per memory of the machine, in its order.
 
     Raises:
-        ValueError: The mapping does not fit layer or machine; the text says which loop or memory, how much is
-            needed and how much there is.
+        ValueError: The mapping does not fit layer or machine, or what the layer is to keep does not; the text says
+            which loop or memory, how much is needed and how much there is.
     """
-    return cost_of(analyse(layer, machine, mapping))
+    if not layer.kept:
+        return cost_of(analyse(layer, machine, mapping))
+    keeping = keeping_machine(layer, machine)
+    if keeping is None:
+        at = buffer_of(machine)
+        needed = f"it takes {kept_bits(layer, machine) / 8:.0f} bytes"
+        room = "no memory on chip holds both" if at is None else f"{machine.memories[at].name} has too little room"
+        raise ValueError(f"layer {layer.name} cannot keep its {' and '.join(layer.kept)} on chip: {needed}, and {room}")
+    cost = cost_of(analyse(replace(layer, kept=()), keeping, with_place(mapping, keeping)))
+    return folded(cost, layer, machine)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ zeros are not computed. Resizing the image is the camera's work: a graph starts 
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 from coevo.networks.graph import Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
 from coevo.workload import Layer, Workload
 
@@ -17,8 +20,14 @@ _AFFINE = {"norm": 2, "bias": 1, "none": 0}
 def lower(graph: Graph) -> Workload:
     """Returns the graph's layers in the order they run, for a batch of one."""
     shapes = graph.shapes
-    layers = (_layer(node, shapes[node.sources[0]], shapes[node.name]) for node in graph.nodes)
-    return Workload(graph.name, tuple(layer for layer in layers if layer is not None))
+    readers = Counter(source for node in graph.nodes for source in node.sources)
+    layers: list[Layer] = []
+    for node in graph.nodes:
+        layer = _layer(node, shapes[node.sources[0]], shapes[node.name])
+        if layer is not None:
+            before = layers[-1].name if layers else None
+            layers.append(replace(layer, follows=node.sources == (before,) and readers[node.sources[0]] == 1))
+    return Workload(graph.name, tuple(layers))
 
 
 def _layer(node: Node, given: Shape, made: Shape) -> Layer | None:  # noqa: PLR0911 - one per kind of node

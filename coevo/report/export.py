@@ -46,7 +46,7 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
             "machine": _machine(accelerator),
         },
         "metrics": metrics,
-        "layers": [_layer(layer) for layer in design.workload.layers],
+        "layers": [_layer(cost.layer) for cost in design.cost.layers],
         "mappings": {cost.layer.name: cost.mapping.to_data() for cost in design.cost.layers},
     }
 

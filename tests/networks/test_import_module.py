@@ -284,3 +284,20 @@ def test_a_change_through_a_view_that_cannot_be_followed_is_refused():
 
     with pytest.raises(SpecError, match="changed in place through a part or view"):
         imported(Sneaky(), ("float32", (4,)))
+
+
+def test_a_layer_follows_the_one_before_if_it_alone_reads_what_that_one_computes():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.third = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+        def forward(self, x):
+            x = functional.relu(self.first(x))
+            x = self.second(x)
+            return functional.max_pool2d(x + self.third(x), 2)
+
+    layers = imported(Net(), ("float32", (4, 8, 8))).layers
+    assert [(x.kind, x.follows) for x in layers] == [
+        ("conv", False), ("conv", True), ("conv", False), ("add", False), ("pool", True)
+    ]  # fmt: skip

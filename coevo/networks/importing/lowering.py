@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -94,6 +94,8 @@ class _Walk:
         self._values: dict[str, _Value] = {}
         self._written: list[_Written] = []
         self._layers: list[tuple[int, Layer]] = []
+        self._sources: dict[int, int] = {}  # what is written that a layer reads, if that is all it reads
+        self._readings: Counter[int] = Counter()  # who reads what is written
         self._readers = _readers(graph)
         self._makers = {name: operator for operator in graph.operators for name in operator.outputs}
         for operator in graph.operators:
@@ -125,13 +127,23 @@ class _Walk:
         for written in reversed(self._written):  # parts before what they are a part of
             self._finish(written)
         taken: set[str] = set()
-        for _, layer in sorted(self._layers, key=lambda entry: entry[0]):
+        order = sorted(range(len(self._layers)), key=lambda i: self._layers[i][0])
+        for before, i in zip([-1, *order], order, strict=False):
+            layer = replace(self._layers[i][1], follows=self._follows(before, i))
             name, count = layer.name, 1
             while name in taken:
                 count += 1
                 name = f"{layer.name}_{count}"
             taken.add(name)
             yield replace(layer, name=name)
+
+    def _follows(self, before: int, layer: int) -> bool:
+        """Whether a layer reads what the one before it computes, and nothing else, and nobody else does."""
+        source = self._sources.get(layer)
+        if source is None or self._readings[source] != 1:
+            return False
+        written = self._written[source]
+        return written.layer == before and written.whole is None and len(written.read | written.taken) == 1
 
     # -- what a tensor is --------------------------------------------------------------------------------------
 
@@ -155,6 +167,7 @@ class _Walk:
         if name not in self._constants:
             value = self._value(name)
             self._written[value.written].read.add(value.stage)
+            self._readings[value.written] += 1
 
     def _fold(self, operator: Operator) -> None:
         """Outputs that are known before the network runs; their parameters are still to be counted."""
@@ -173,6 +186,7 @@ class _Walk:
     def _part(self, operator: Operator) -> None:
         (source, *_) = self._active(operator)
         whole = self._value(source)
+        self._readings[whole.written] += 1
         for name in operator.outputs:
             self._values[name] = self._new(name, self._written[whole.written].layer)
             self._written[-1].whole = whole
@@ -239,6 +253,9 @@ class _Walk:
             layers = [replace(x, tied=x.kind in ("conv", "linear") and not own) for x in layers]
             layers[0] = replace(layers[0], affine=claimed - weights if own else claimed)
             self._layers += [(step, layer) for layer in layers]
+            sources = {self._value(name).written for name in self._active(operator)}
+            if len(layers) == 1 and len(sources) == 1:
+                self._sources[len(self._layers) - 1] = sources.pop()
         computes = layers and not isinstance(operator.action, Move | Permutation | Padding)
         for i, name in enumerate(operator.outputs):
             if i == 0 or self._readers[name]:  # a batch norm's further outputs are empty
