@@ -100,12 +100,16 @@ class AnalyticalCost:
         goal = self.settings.objective
         return (found.cycles if goal != "energy" else 1.0) * (found.energy_pj if goal != "latency" else 1.0)
 
+    def _kept(self, layer: Layer, machine: Accelerator) -> Found | None:
+        """The mapping of a layer that keeps operands on chip."""
+        seen = keeping_machine(layer, machine)
+        return None if seen is None else self._known[_key(replace(layer, kept=()), seen)]
+
     def _cost(self, workload: Workload, machine: Accelerator) -> Cost:
         names = tuple(memory.name for memory in machine.memories)
         mapped: list[tuple[Layer, Found]] = []
         for layer in workload.layers:
-            seen = keeping_machine(layer, machine)
-            found = None if seen is None else self._known[_key(replace(layer, kept=()), seen)]
+            found = self._known[_key(layer, machine)] if not layer.kept else self._kept(layer, machine)
             if found is None:
                 violation, reason = smallest_need(layer, machine)
                 return Cost(names, 0.0, 0.0, machine.area_mm2, 0.0, violation, reason)
@@ -115,8 +119,9 @@ class AnalyticalCost:
             return tuple(_detail(layer, machine, found) for layer, found in mapped)
 
         # The mapper counts what is kept and the tiles through two ports; they share one.
-        shared = [_detail(layer, machine, found) for layer, found in mapped if layer.kept and _limited(machine)]
-        alone = [found for layer, found in mapped if not (layer.kept and _limited(machine))]
+        two_ports = self.settings.keep_on_chip and _limited(machine)
+        shared = [_detail(layer, machine, found) for layer, found in mapped if two_ports and layer.kept]
+        alone = [found for layer, found in mapped if not (two_ports and layer.kept)]
         return Cost(
             memories=names,
             latency_cycles=sum(found.cycles for found in alone) + sum(x.cycles for x in shared),
