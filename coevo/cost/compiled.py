@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numba
 from numba.core import config as numba_config
 
-COMPILED = ("compiled", "formulas", "exact", "bounds", "unroll", "tiles", "ranking", "search")
+COMPILED = ("compiled", "formulas", "exact", "bounds", "unroll", "tiles", "ranking", "tile_bounds", "pairs", "search")
 """The modules with compiled functions."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -2,53 +2,27 @@
 
 Unrollings are taken in the order of their least possible cost, until that is no better than the best mapping known.
 For each, tiles are split in two: those of level 2 and further in (chains), and that of level 1. What a pair of
-both costs is bounded from below by a sum of one term of each (`coevo.cost.bounds`), so the two lists are filtered
+both costs is bounded from below by a sum of one term of each (`coevo.cost.tile_bounds`), so the two lists are filtered
 and walked in the order of their terms, and only the pairs whose sum could still win are priced, in every loop
-order that may differ (`coevo.cost.exact`).
+order that may differ (`coevo.cost.pairs`).
 
-Two equalities keep the lists short. Where no window slides, batch and output positions are one dim (`merges`). And
-a level 1 tile that could grow along a dim is no better than the grown one (`_grows`).
+Two equalities keep the lists short (`coevo.cost.tiles`). Where no window slides, batch and output positions are one
+dim. And a level 1 tile that could grow along a dim is no better than the grown one.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from coevo.cost.bounds import least_of_all, may_win, set_figures, set_inside, set_outside, touched
+from coevo.cost.bounds import least_anywhere, least_of_all, set_figures
 from coevo.cost.compiled import compiled, inner, inner_with_arrays
-from coevo.cost.exact import (
-    BASE,
-    MAC_PJ,
-    MEMORY,
-    MOVES,
-    ONCE,
-    ORDERS,
-    READ_PJ,
-    READ_TIME,
-    SEQUENCES,
-    SHARED_TIME,
-    UNIT,
-    UPDATE_PJ,
-    WEIGHTS,
-    WHOLE,
-    WRITE_TIME,
-    Floats,
-    G,
-    I,
-    Ints,
-    O,
-    P,
-    W,
-    fits,
-    home_in_array,
-    price,
-    set_parts,
-)
+from coevo.cost.exact import BASE, MEMORY, MOVES, ONCE, UNIT, WHOLE, Floats, I, Ints, P, fits
+from coevo.cost.pairs import DATAFLOW, FEED, SURE, bound, energy_left, price_orders, price_pairs
 from coevo.cost.ranking import pop, push, sort
+from coevo.cost.tile_bounds import may_win, set_inside, set_outside
 from coevo.cost.tiles import (
     EXACT,
     MOST,
-    SPARE,
     begin,
     grows,
     merges,
@@ -59,168 +33,6 @@ from coevo.cost.tiles import (
     without_window,
 )
 from coevo.cost.unroll import place, set_lanes, unrollings
-from coevo.workload import DIMS
-
-GOAL, LIMIT, FEED, DATAFLOW = range(4)
-SURE = 1 - 1e-12
-"""A bound this close to the best is no better: it differs by the rounding of sums alone."""
-
-
-@inner
-def score(energy: float, cycles: float, rules: Floats) -> float:
-    """What is minimised: energy x delay (0), latency (1), energy (2), ties by the other; infinite from the limit on."""
-    if cycles >= rules[LIMIT]:
-        return np.inf
-    if rules[GOAL] == 0:
-        return energy * cycles
-    if rules[GOAL] == 1:
-        return cycles * energy**1e-9
-    return energy * cycles**1e-9
-
-
-@inner
-def _bound(energy: float, power: float, cycles: float, rules: Floats) -> float:
-    """The score of lower bounds: energy without leakage [pJ], leakage [pJ/cycle], cycles, which are whole."""
-    whole = np.ceil(cycles * (1 - 1e-12))
-    return score(energy + power * whole, whole, rules)
-
-
-def _choices() -> Ints:
-    """Returns the loop orders that differ ``(set of dims, stays, dataflow, 13)``, how many in the last place.
-
-    ``stays``: the operand over whose loops the tile is to stay, 3 for any; ``dataflow``: the operand whose loops the
-    dataflow wants innermost, 3 for none.
-    """
-    table = np.zeros((1 << len(DIMS), 4, 4, len(ORDERS) + 1), dtype=np.int64)
-    for present in range(1 << len(DIMS)):
-        loops = [tuple(SEQUENCES[present, order, : SEQUENCES[present, order, 8]]) for order in range(len(ORDERS))]
-        for stays in range(4):
-            for dataflow in range(4):
-                found: dict[tuple[int, ...], int] = {}
-                for order, sequence in enumerate(loops):
-                    moves = [dataflow < 3 and bool(MOVES[dataflow, dim]) for dim in sequence]
-                    if (stays == 3 or order // 4 == stays) and (dataflow == 3 or moves == sorted(moves)):
-                        found.setdefault(sequence, order)
-                table[present, stays, dataflow, : len(found)] = list(found.values())
-                table[present, stays, dataflow, -1] = len(found)
-    return table
-
-
-CHOICES = _choices()
-
-
-@inner
-def _leave_out(present: int, growing: int, options: Ints, count: int) -> int:
-    """Keeps the loop orders whose innermost dim is none of ``growing``, at the front; returns how many."""
-    kept = 0
-    for i in range(count):
-        if growing >> SEQUENCES[present, options[i], 0] & 1 == 0:
-            options[kept] = options[i]
-            kept += 1
-    return kept
-
-
-@inner
-def _price(
-    tiles: Floats,
-    lanes: Floats,
-    stays: int,
-    growing: int,
-    layer: Floats,
-    machine: Floats,
-    extra: Floats,
-    rules: Floats,
-    figures: Floats,
-    parts: Floats,
-    busy: Floats,
-    orders: Ints,
-    options: Ints,
-    best: Floats,
-    best_tiles: Floats,
-    best_orders: Ints,
-) -> bool:
-    """Prices a choice of tiles in all loop orders and keeps what is better than the best.
-
-    ``growing``: the dims, a bit each, that are not to be innermost at level 0 (see `coevo.cost.tiles.grows`).
-    """
-    levels = machine.shape[1]
-    counts, at = orders[1], orders[2]
-    set_parts(tiles, lanes, layer, machine, figures, parts)
-    for level in range(levels):
-        options[level, 0], counts[level], at[level] = 0, 1, 0
-        # Inside the innermost level no tile is held: its order matters only if an array's operand comes from there.
-        if level < levels - 1 or (extra[1, 0] >= 0 and home_in_array(int(extra[1, 2]), machine, extra) == levels):
-            dataflow = int(rules[DATAFLOW]) if level == rules[FEED] else 3
-            for i in range(options.shape[1]):
-                options[level, i] = CHOICES[int(parts[level, 16]), stays if level == 1 else 3, dataflow, i]
-            counts[level] = options[level, 12]
-            if level == 0 and growing > 0:
-                counts[0] = _leave_out(int(parts[0, 16]), growing, options[0], counts[0])
-            if counts[level] == 0:
-                return False
-    better = False
-    level = 0
-    while level < levels:
-        for i in range(levels):
-            orders[0, i] = options[i, at[i]]
-        energy, cycles = price(tiles, lanes, orders[0], layer, machine, extra, figures, parts, busy)
-        best[3] += 1
-        value = score(energy, cycles, rules)
-        if value < best[0]:
-            best[0], best[1], best[2] = value, energy, cycles
-            for i in range(levels):
-                best_orders[i] = orders[0, i]
-                for dim in range(8):
-                    best_tiles[i, dim] = tiles[i, dim]
-            better = True
-        level = 0
-        while level < levels and at[level] + 1 == counts[level]:
-            at[level] = 0
-            level += 1
-        if level < levels:
-            at[level] += 1
-    return better
-
-
-@inner
-def _joins(tiles: Floats, allowed: Ints, stays: int) -> bool:
-    """Whether level 1's tile is made of whole tiles of level 2, with loops that level 1 can run."""
-    loops, held = False, False
-    for dim in range(8):
-        bound = tiles[1, dim] / tiles[2, dim]
-        if bound != np.floor(bound) or (bound > 1 and (stays == 3 or not allowed[1, dim])):
-            return False
-        if bound > 1:
-            loops = loops or dim != G
-            held = held or not MOVES[stays, dim]
-    # Loops over groups alone move everything: one of the cases will do for them.
-    return stays == 3 or held or (not loops and stays == 0)
-
-
-@inner
-def _below(
-    bounds: Floats,
-    column: int,
-    cycles: int,
-    count: int,
-    energy: float,
-    least: float,
-    rules: Floats,
-    power: float,
-    limit: float,
-    kept: Ints,
-    keys: Floats,
-) -> int:
-    """Lists the entries that with the least of the other list could still win, cheapest first."""
-    number = 0
-    for i in range(count):
-        slowest = max(bounds[i, cycles], least)
-        keys[i] = bounds[i, column]
-        if _bound(keys[i] + energy, power, slowest, rules) < limit * SURE:
-            kept[number] = i
-            number += 1
-    sort(keys, kept, number)
-    return number
 
 
 @inner
@@ -256,22 +68,9 @@ def _hopeless(near: Floats, count: int, rules: Floats, figures: Floats, limit: f
             more += figures[UNIT + stays, 2] * figures[ONCE + stays, 2]
         for i in range(count):
             cycles = max(near[i, 4 + stays], figures[BASE, 4])
-            if _bound(near[i, stays] + more, figures[BASE, 2], cycles, rules) < limit * SURE:
+            if bound(near[i, stays] + more, figures[BASE, 2], cycles, rules) < limit * SURE:
                 return False
     return True
-
-
-@inner
-def _energy_left(cycles: float, power: float, rules: Floats, limit: float) -> float:
-    """The energy without leakage [pJ] from which on a mapping of so many cycles is no better than the best."""
-    whole = np.ceil(cycles * (1 - 1e-12))
-    if whole >= rules[LIMIT]:
-        return -np.inf
-    if rules[GOAL] == 0:
-        return limit * SURE / whole - power * whole
-    if rules[GOAL] == 1:
-        return (limit * SURE / whole) ** 1e9 - power * whole
-    return limit * SURE / whole**1e-9 - power * whole
 
 
 @inner
@@ -366,106 +165,7 @@ def _set_near(
         least, cycles = np.inf, np.inf
         for i in range(count):
             least, cycles = min(least, near[i, stays]), min(cycles, near[i, 4 + stays])
-        most_pj[stays] = _energy_left(cycles, power, rules, limit) - least
-
-
-@inner
-def _walk(
-    stays: int,
-    outer: Floats,
-    outer_codes: Ints,
-    growing: Ints,
-    far: Floats,
-    outward: int,
-    chains: Floats,
-    chain_codes: Ints,
-    near: Floats,
-    inward: int,
-    masks: Ints,
-    tiles: Floats,
-    outs: Ints,
-    out_keys: Floats,
-    ins: Ints,
-    in_keys: Floats,
-    in_pj: Floats,
-    in_codes: Ints,
-    lanes: Floats,
-    allowed: Ints,
-    layer: Floats,
-    machine: Floats,
-    extra: Floats,
-    rules: Floats,
-    figures: Floats,
-    parts: Floats,
-    busy: Floats,
-    orders: Ints,
-    options: Ints,
-    best: Floats,
-    best_tiles: Floats,
-    best_orders: Ints,
-) -> bool:
-    """Prices the pairs of level 1 tiles and chains that could win, if an operand stays over level 1's loops."""
-    levels, power, better = machine.shape[1], figures[BASE, 2], False
-    near_pj, near_cycles, far_pj, far_cycles = np.inf, np.inf, np.inf, np.inf
-    for i in range(inward):
-        near_pj, near_cycles = min(near_pj, near[i, stays]), min(near_cycles, near[i, 4 + stays])
-    for j in range(outward):
-        far_pj, far_cycles = min(far_pj, far[j, stays]), min(far_cycles, far[j, 4])
-    out_count = _below(far, stays, 4, outward, near_pj, near_cycles, rules, power, best[0], outs, out_keys)
-    if out_count == 0:
-        return False
-    in_count = _below(near, stays, 4 + stays, inward, far_pj, far_cycles, rules, power, best[0], ins, in_keys)
-    for b in range(in_count):
-        in_pj[b], in_codes[b] = in_keys[ins[b]], chain_codes[ins[b]]
-    # Level 1 has loops that leave the operand in place; those over groups alone, none of which does, count once.
-    wanted, others, blocked, spare = 0, 0, 0, masks[SPARE]
-    for dim in range(8):
-        if allowed[1, dim] == 0:
-            blocked |= masks[dim]
-        if stays < 3 and not MOVES[stays, dim]:
-            wanted |= masks[dim]
-        elif dim != G:
-            others |= masks[dim]
-    for a in range(out_count):
-        j = outs[a]
-        slowest = max(far[j, 4], near_cycles)
-        most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
-        unwanted, code = blocked, outer_codes[j] | spare
-        for dim in range(8):
-            if growing[j] >> dim & 1:
-                unwanted |= masks[dim]
-        for b in range(in_count):
-            if in_pj[b] >= most:
-                break
-            between = code - in_codes[b]
-            if between & spare != spare:
-                continue
-            between ^= spare
-            if masks[EXACT]:
-                if between & unwanted != 0:
-                    continue
-                if stays == 3:
-                    if between != 0:
-                        continue
-                elif between & wanted == 0 and (stays > 0 or between == 0 or between & others != 0):
-                    continue
-            i = ins[b]
-            energy, cycles = far[j, stays] + in_pj[b], max(slowest, near[i, 4 + stays])
-            if _bound(energy, power, cycles, rules) >= best[0] * SURE:
-                continue
-            for dim in range(8):
-                tiles[1, dim] = outer[j, 1, dim]
-                for level in range(2, levels + 1):
-                    tiles[level, dim] = chains[i, level, dim]
-            if _joins(tiles, allowed, stays):
-                still = _innermost_elsewhere(growing[j], tiles, rules)
-                if _price(
-                    tiles, lanes, stays, still, layer, machine, extra, rules, figures, parts, busy, orders,
-                    options, best, best_tiles, best_orders,
-                ):  # fmt: skip
-                    better = True
-                    most = _energy_left(slowest, power, rules, best[0]) - far[j, stays]
-    return better
+        most_pj[stays] = energy_left(cycles, power, rules, limit) - least
 
 
 @inner_with_arrays
@@ -496,7 +196,7 @@ def _unrolled(
     if not fits(0, tiles, lanes, layer, machine, bits, room):
         return False
     if levels == 1:
-        return _price(
+        return price_orders(
             tiles, lanes, 3, 0, layer, machine, extra, rules, figures, parts, busy, orders, options,
             best, best_tiles, best_orders,
         )  # fmt: skip
@@ -538,56 +238,12 @@ def _unrolled(
     in_pj, in_codes = np.empty(inward), np.empty(inward, dtype=np.int64)
     better = False
     for stays in range(4):
-        better |= _walk(
+        better |= price_pairs(
             stays, outer, outer_codes, growing, far, outward, chains, chain_codes, near, inward, masks, tiles,
             outs, out_keys, ins, in_keys, in_pj, in_codes, lanes, allowed, layer, machine, extra, rules, figures,
             parts, busy, orders, options, best, best_tiles, best_orders,
         )  # fmt: skip
     return better
-
-
-@inner
-def _innermost_elsewhere(growing: int, tiles: Floats, rules: Floats) -> int:
-    """Of the dims along which level 1 could grow, those that need not be innermost at level 0."""
-    if growing == 0 or rules[FEED] != 1 or rules[DATAFLOW] == 3:
-        return growing
-    flow = int(rules[DATAFLOW])
-    for dim in range(8):
-        if tiles[1, dim] > tiles[2, dim] and MOVES[flow, dim]:
-            # outside that loop, level 1 can have none that leaves the dataflow's operand in place
-            for other in range(8):
-                if not MOVES[flow, other]:
-                    growing &= ~(1 << other)
-            return growing
-    return growing
-
-
-@inner
-def _least_anywhere(bounds: Ints, layer: Floats, machine: Floats, whole: Floats, lanes: Floats) -> tuple[float, float]:
-    """Energy [pJ] and cycles that any mapping takes: every word passes its outermost memory once."""
-    lanes[:] = 1.0
-    for dim in range(8):
-        whole[dim] = bounds[dim]
-    energy, cycles = layer[MAC_PJ], 0.0
-    for first in range(3):
-        reads, writes = 0.0, 0.0
-        for operand in range(3):
-            if operand == W and layer[WEIGHTS] == 0:
-                continue
-            top = 0
-            while machine[MEMORY, top, operand] < 0:
-                top += 1
-            words = touched(operand, 0, whole, lanes, layer)
-            row, time = (UPDATE_PJ, WRITE_TIME) if operand == O else (READ_PJ, READ_TIME)
-            if operand == first:
-                energy += words * machine[row, top, operand]
-            if top == 0 and machine[MEMORY, 0, first] == machine[MEMORY, 0, operand]:
-                reads += words * machine[time, 0, operand] if operand != O else 0.0
-                writes += words * machine[time, 0, operand] if operand == O else 0.0
-                cycles = max(cycles, words * machine[SHARED_TIME, 0, operand])
-        if machine[MEMORY, 0, first] >= 0:
-            cycles = max(cycles, reads, writes)
-    return energy, cycles
 
 
 @inner_with_arrays
@@ -625,7 +281,7 @@ def _search(
     # Every unrolling has a quick bound; in its order they get their own, and in the order of that they are searched.
     quick, keys = np.empty(count), np.empty(count)
     order, heap = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-    least_pj, least_cycles = _least_anywhere(bounds, layer, machine, whole, lanes)
+    least_pj, least_cycles = least_anywhere(bounds, layer, machine, whole, lanes)
     rows = np.ones((count if merged else 1, 8 * fans.shape[0] + 1), dtype=np.int64)
     table = np.full(2 * count + 1 if merged else 1, -1, dtype=np.int64)
     different = 0
@@ -641,7 +297,7 @@ def _search(
         compute = 1.0
         for dim in range(8):
             compute *= whole[dim]
-        quick[i], order[different] = _bound(least_pj, 0.0, max(compute, least_cycles), rules), i
+        quick[i], order[different] = bound(least_pj, 0.0, max(compute, least_cycles), rules), i
         different += 1
     sort(quick, order, different)
     at, ready = 0, 0
@@ -655,7 +311,7 @@ def _search(
             begin(found[i], bounds, fans, merged, lanes, figures[WHOLE, :8])
             set_figures(lanes, layer, machine, extra, bits, room, figures, busy)
             energy, cycles = least_of_all(lanes, layer, machine, bits, room, figures, again)
-            keys[i] = _bound(energy, figures[BASE, 2], cycles, rules)
+            keys[i] = bound(energy, figures[BASE, 2], cycles, rules)
             if keys[i] < best[0] * SURE:
                 ready = push(keys, heap, ready, i)
         if ready == 0 or keys[heap[0]] >= best[0] * SURE:
