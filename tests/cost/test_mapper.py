@@ -218,7 +218,8 @@ def test_nothing_better_on_systolic_arrays_with_and_without_registers(stays, ins
     machine = three_levels(24, 2, 2, stays)
     kept = [m for m in machine.memories if m.name in ("dram", "buffer", *inside)]
     machine = replace(machine, memories=tuple(replace(m, systolic=m.name == "buffer") for m in kept))
-    check_proven(Layer("linear", "linear", m=4, c=8, n=2), machine, "edp")
+    for layer in (Layer("linear", "linear", m=4, c=8, n=2), Layer("window", "conv", m=2, p=6, r=3)):
+        check_proven(layer, machine, "edp")
 
 
 def test_an_array_of_one_lane_is_refilled_like_a_wider_one():
@@ -294,6 +295,20 @@ def test_no_worse_than_timeloops_mapper_on_other_architectures(case):
     recorded = evaluate_mapping(case.layer, machine, case.mapping)  # it is a mapping of that machine, with that cost
     assert math.isclose(recorded.total_energy_pj * recorded.cycles, theirs, rel_tol=1e-3)
     assert value_of(find_mapping(case.layer, machine), "edp") <= theirs
+
+
+@pytest.mark.parametrize("goal", sorted(GOALS))
+def test_batch_and_output_positions_are_alike_where_no_window_slides(goal):
+    machine = three_levels(24, 1, 1, "free", words_per_cycle=1.0)
+    shapes = [{"n": 12}, {"p": 12}, {"p": 4, "q": 3}, {"n": 2, "p": 3, "q": 2}]
+    found = []
+    for shape in shapes:
+        layer = Layer("pointwise", "conv", m=6, c=4, **shape)
+        found.append(find_mapping(layer, machine, goal))
+        cost = evaluate_mapping(layer, machine, mapping_of(machine, True, found[-1]))
+        assert found[-1].merged and cost.cycles == found[-1].cycles
+        assert math.isclose(cost.total_energy_pj, found[-1].energy_pj, rel_tol=1e-12)
+    assert len({(x.cycles, x.energy_pj, x.bytes_used) for x in found}) == 1
 
 
 def test_a_front_of_mappings_is_that_of_the_whole_mapspace():
