@@ -38,3 +38,24 @@ def test_one_network_on_one_machine(benchmark):
         return (evaluator, np.zeros((1, len(experiment.joint.space.genes)), dtype=np.int64)), {}
 
     benchmark.pedantic(lambda evaluator, g: evaluator.hardware(g), setup=fresh, rounds=3)
+
+
+def test_the_second_thousand_designs_of_an_nsga2_run(benchmark, tmp_path):
+    """Networks of `cifar10_eyeriss` at 224 x 224 and variants of Eyeriss, cost model alone, one core: the log included.
+
+    Most layers and machines of a later generation are known; the rest are mapped anew.
+    """
+    overrides = [
+        "objectives=[latency, energy]",
+        "accuracy=null",
+        "constraints={}",
+        "deployment={channels: 3, resolution: 224, classes: 1000}",
+        "budget={designs: 2000}",
+        "optimizer={name: nsga2, population: 100}",
+    ]
+    with load_experiment("cifar10_eyeriss", overrides).study(str(tmp_path / "run"), jobs=1) as study:
+        progress = study.iterate()
+        while next(progress).evaluations < 1000:
+            pass
+        benchmark.pedantic(lambda: list(progress), rounds=1)
+    print(f"\n{1000 / benchmark.stats.stats.median:.0f} designs a second")
