@@ -96,6 +96,8 @@ class Layer:
     def __post_init__(self) -> None:
         if min(self.bounds) < 1 or min(*self.stride, *self.dilation) < 1:
             raise ValueError(f"layer {self.name}: loop bounds, stride and dilation must be at least 1: {self}")
+        if len(set(self.kept)) < len(self.kept):
+            raise ValueError(f"layer {self.name}: keeps an operand twice: {', '.join(self.kept)}")
 
     @cached_property
     def bounds(self) -> tuple[int, ...]:

@@ -80,3 +80,8 @@ def test_names_and_parameters_do_not_tell_shapes_apart(change):
 )  # fmt: skip
 def test_whatever_a_cost_model_sees_tells_shapes_apart(change):
     assert replace(DENSE, **change).shape_key != DENSE.shape_key
+
+
+def test_a_layer_that_keeps_an_operand_twice_is_refused():
+    with pytest.raises(ValueError, match="layer l: keeps an operand twice: outputs, outputs"):
+        Layer("l", "conv", kept=("outputs", "outputs"))

@@ -261,23 +261,19 @@ def least_anywhere(bounds: Ints, layer: Floats, machine: Floats, whole: Floats, 
     lanes[:] = 1.0
     for dim in range(8):
         whole[dim] = bounds[dim]
-    energy, cycles = layer[MAC_PJ], 0.0
-    for first in range(3):
-        reads, writes = 0.0, 0.0
-        for operand in range(3):
-            if operand == W and layer[WEIGHTS] == 0:
-                continue
-            top = 0
-            while machine[MEMORY, top, operand] < 0:
-                top += 1
-            words = touched(operand, 0, whole, lanes, layer)
-            row, time = (UPDATE_PJ, WRITE_TIME) if operand == O else (READ_PJ, READ_TIME)
-            if operand == first:
-                energy += words * machine[row, top, operand]
-            if top == 0 and machine[MEMORY, 0, first] == machine[MEMORY, 0, operand]:
-                reads += words * machine[time, 0, operand] if operand != O else 0.0
-                writes += words * machine[time, 0, operand] if operand == O else 0.0
-                cycles = max(cycles, words * machine[SHARED_TIME, 0, operand])
-        if machine[MEMORY, 0, first] >= 0:
-            cycles = max(cycles, reads, writes)
-    return energy, cycles
+    energy, read, write, both = layer[MAC_PJ], 0.0, 0.0, 0.0
+    for operand in range(3):
+        if operand == W and layer[WEIGHTS] == 0:
+            continue
+        top = 0
+        while machine[MEMORY, top, operand] < 0:
+            top += 1
+        words = touched(operand, 0, whole, lanes, layer)
+        energy += words * machine[UPDATE_PJ if operand == O else READ_PJ, top, operand]
+        if top == 0 and machine[MEMORY, 0, operand] == machine[MEMORY, 0, O]:
+            both += words * machine[SHARED_TIME, 0, operand]
+            if operand == O:
+                write = words * machine[WRITE_TIME, 0, operand]
+            else:
+                read += words * machine[READ_TIME, 0, operand]
+    return energy, max(read, write, both)
