@@ -6,8 +6,9 @@ that takes an instance of it as ``settings``. How a name in YAML finds it: `coev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -115,6 +116,39 @@ class NetworkFamily(Protocol):
         """Returns the untrained ``nn.Module``: input ``(batch, channels, height, width)``, output logits."""
 
 
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A network and what hardware says of the designs that it comes with.
+
+    Attributes:
+        network: The network.
+        costs: ``(design, objective)``: of each of its designs the objectives that need no accuracy, minimised.
+        accuracy: What is known of it; None if nothing is yet.
+    """
+
+    network: Network
+    costs: Array
+    accuracy: Accuracy | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What an accuracy model may know beside the networks. Plain data: the same after a kill and a resume.
+
+    Attributes:
+        history: Networks of committed steps with their accuracies, in the order of asking, each once.
+        company: All networks of the present step, those that are scored already among them, in the order of asking.
+        memory: Results that are kept with the run, by a key that says all they depend on: what a model puts in is
+            there after a resume.
+        folder: Where weights may be kept; None if nowhere.
+    """
+
+    history: Sequence[Candidate] = ()
+    company: Sequence[Candidate] = ()
+    memory: MutableMapping[str, Accuracy] = field(default_factory=dict)
+    folder: Path | None = None
+
+
 class AccuracyModel(Protocol):
     """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths."""
 
@@ -127,12 +161,18 @@ class AccuracyModel(Protocol):
         """What the data ask of a network; raises DataError if they are absent."""
 
     def score(
-        self, family: NetworkFamily, networks: Sequence[Network], seed: int, jobs: int = 1
+        self,
+        family: NetworkFamily,
+        networks: Sequence[Network],
+        seed: int,
+        jobs: int = 1,
+        context: Context | None = None,
     ) -> Iterator[tuple[int, Accuracy]]:
         """Yields (index, accuracy) of every network as each is done, in any order.
 
-        The figures depend on the network, the settings and ``seed`` alone, not on order or ``jobs``. A training
-        that fails, for whatever reason, yields an `Accuracy` with a violation and reason; it never raises.
+        The figures depend on the network, the settings, ``seed`` and (for models that learn from a run) ``context``
+        alone, not on order or ``jobs``. A training that fails, for whatever reason, yields an `Accuracy` with a
+        violation and reason; it never raises.
         """
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coevo.accuracy.settings import TrainSettings
+from coevo.accuracy.settings import DataSettings
 from coevo.errors import BackendError, CoevoError, DataError, SpecError
 from coevo.protocols import Task
 
@@ -104,7 +104,7 @@ class _Source:
         return Part(self.read(name, which), self.labels[name][which])
 
 
-def find_file(settings: TrainSettings, near_file: str = "") -> Path | None:
+def find_file(settings: DataSettings, near_file: str = "") -> Path | None:
     """Returns the file that holds the data, None if they are embedded.
 
     Raises:
@@ -126,7 +126,12 @@ def find_file(settings: TrainSettings, near_file: str = "") -> Path | None:
     )
 
 
-def load_split(settings: TrainSettings, near_file: str = "") -> Split:
+def task_of(settings: DataSettings, near_file: str = "") -> Task:  # noqa: ARG001 - a user's own data will need it
+    """Returns what the data ask of a network."""
+    return TASKS[settings.data]
+
+
+def load_split(settings: DataSettings, near_file: str = "") -> Split:
     """Reads the data and splits them.
 
     Raises:
@@ -153,7 +158,7 @@ def interleave(labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.asarray(shuffled[np.argsort(place, kind="stable")], dtype=np.int64)
 
 
-def _choose(labels: Mapping[str, Labels], settings: TrainSettings, near_file: str) -> tuple[NDArray[np.int64], ...]:
+def _choose(labels: Mapping[str, Labels], settings: DataSettings, near_file: str) -> tuple[NDArray[np.int64], ...]:
     """Which images of the training part train and validate, and which of the test part test."""
     rng = np.random.default_rng(_SPLIT_SEED)
     whole, test = (interleave(labels[part], rng) for part in ("train", "test"))

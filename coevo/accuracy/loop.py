@@ -7,13 +7,10 @@ beside whatever they are computed.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coevo.accuracy.data import Part, Split
+from coevo.accuracy.limits import is_out_of_memory, memory_limit, prepare
 from coevo.accuracy.settings import TrainSettings
+from coevo.accuracy.tasks import NetworkTask
 from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
-from coevo.errors import BackendError
-from coevo.protocols import NetworkFamily
-
-TrainingTask = tuple[NetworkFamily, Mapping[str, Any], tuple[int, ...]]
-"""Family, choices of the network, and what its random numbers come from."""
 
 _MOMENTUM = 0.9
 _WARM_UP = 0.1
@@ -59,21 +53,21 @@ class Trained:
 
 
 def train_task(shared: tuple[Split, TrainSettings], payload: bytes) -> Accuracy | str:
-    """Trains the network of a `TrainingTask` and returns its accuracy, or why there is none.
+    """Trains the network of a `NetworkTask` and returns its accuracy, or why there is none.
 
     Raises:
         BackendError: A GPU was asked for and there is none.
     """
     split, settings = shared
     warnings.simplefilter("ignore")  # else every training of a search repeats them
-    device = _prepare(settings.device)
+    device = prepare(settings.device)
     try:
-        with _memory_limit(settings.memory_limit_mib, device):
+        with memory_limit(settings.memory_limit_mib, device):
             trained = _train(unpack(payload), split, settings, device)
     except DivergedError as diverged:
         return f"diverged: {diverged}"
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return f"out of memory: needs more than {settings.memory_limit_mib} MiB (memory_limit_mib)"
     share = trained.validation_error
@@ -192,8 +186,8 @@ class _Data:
         return logits
 
 
-def _train(task: TrainingTask, split: Split, settings: TrainSettings, device: torch.device) -> Trained:
-    family, choices, entropy = task
+def _train(task: NetworkTask, split: Split, settings: TrainSettings, device: torch.device) -> Trained:
+    family, choices, entropy, _ = task
     weights_seed, order_seed = (int(word) for word in np.random.SeedSequence(entropy).generate_state(2, np.uint64))
     torch.manual_seed(weights_seed)
     module = family.module(choices).to(device)
@@ -231,49 +225,3 @@ def _error(module: nn.Module, data: _Data, part: Part) -> float:
         told = logits.argmax(1).cpu().numpy()
         wrong += int((told != part.labels[start : start + _SCORING_BATCH]).sum())
     return wrong / len(part)
-
-
-def _prepare(device: str) -> torch.device:
-    """Makes torch reproducible and returns the device."""
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if device == "cpu" or not torch.cuda.is_available():
-        if device == "cuda":
-            raise BackendError("accuracy.device is cuda, but torch sees no CUDA device here; use auto or cpu")
-        return torch.device("cpu")
-    return torch.device("cuda")
-
-
-@contextlib.contextmanager
-def _memory_limit(limit_mib: int, device: torch.device) -> Iterator[None]:
-    """Limits what may be allocated meanwhile: on the GPU, or (Linux) in main memory on top of what is in use."""
-    if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_mib * 2**20 / total), device)
-        yield
-    elif sys.platform == "linux":
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        wanted = _data_bytes() + limit_mib * 2**20
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard < 0 else min(wanted, hard), hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-    else:
-        yield
-
-
-def _data_bytes() -> int:
-    """What RLIMIT_DATA counts: this process's private writable memory (proc(5), VmData) [byte]."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData:"))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Says so of Python's, torch's CPU allocator's (a plain RuntimeError) and CUDA's exceptions."""
-    return (
-        isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error)
-    )

@@ -1,4 +1,4 @@
-"""What an experiment may say about proxy training."""
+"""What an experiment may say about data, limits and proxy training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 DataName = Literal["digits", "mnist", "cifar10"]
 
 
-class TrainSettings(BaseModel):
-    """Settings of `coevo.accuracy.train`: the data and how each network is trained on them.
+class DataSettings(BaseModel):
+    """Which images: what every model that looks at images is told.
 
     Attributes:
         data: ``digits`` (embedded), ``mnist`` or ``cifar10`` (from a local npz file).
@@ -19,18 +19,6 @@ class TrainSettings(BaseModel):
         train_images: Images to train on; None takes all that validation leaves of the data's training part.
         validation_images: Images that the search's error is counted on; None takes a fifth of the training part.
         test_images: Images that the report's error is counted on; None takes the data's whole test part.
-        epochs: Passes over the training images.
-        batch_size: Images per step; the last, incomplete batch of an epoch is left out.
-        learning_rate: Its peak, reached after a short linear warm-up; then it follows half a cosine to 0.
-        weight_decay: Of stochastic gradient descent.
-        label_smoothing: Share of the label spread over all classes.
-        augment: Whether training images are shifted by up to an eighth and, where mirror images are of the same
-            class (cifar10), mirrored.
-        patience: Stop once the validation error has not improved for so many epochs; None never stops early.
-        time_limit_s: A training that takes longer is a failure [s].
-        memory_limit_mib: What a training may allocate where it computes: in main memory beyond what the program
-            itself takes (Linux only), or on the GPU [MiB].
-        device: ``auto`` is the GPU if there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -40,6 +28,39 @@ class TrainSettings(BaseModel):
     train_images: int | None = Field(default=None, ge=2)
     validation_images: int | None = Field(default=None, ge=1)
     test_images: int | None = Field(default=None, ge=1)
+
+
+class LimitSettings(BaseModel):
+    """What a task may take, in a process of its own.
+
+    Attributes:
+        time_limit_s: A task that takes longer is a failure [s].
+        memory_limit_mib: What a task may allocate where it computes: in main memory beyond what the program itself
+            takes (Linux only), or on the GPU [MiB].
+        device: ``auto`` is the GPU if there is one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    time_limit_s: float = Field(default=600.0, gt=0)
+    memory_limit_mib: int = Field(default=4096, ge=64)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class TrainSettings(DataSettings, LimitSettings):
+    """Settings of `coevo.accuracy.train`: the data, limits, and how each network is trained.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per step; the last, incomplete batch of an epoch is left out.
+        learning_rate: Its peak, reached after a short linear warm-up; then it follows half a cosine to 0.
+        weight_decay: Of stochastic gradient descent.
+        label_smoothing: Share of the label spread over all classes.
+        augment: Whether training images are shifted by up to an eighth and, where mirror images are of the same
+            class (cifar10), mirrored.
+        patience: Stop once the validation error has not improved for so many epochs; None never stops early.
+    """
+
     epochs: int = Field(default=8, ge=1)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=0.1, gt=0, allow_inf_nan=False)
@@ -47,6 +68,3 @@ class TrainSettings(BaseModel):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augment: bool = False
     patience: int | None = Field(default=None, ge=1)
-    time_limit_s: float = Field(default=600.0, gt=0)
-    memory_limit_mib: int = Field(default=4096, ge=64)
-    device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -17,7 +17,7 @@ from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
 from coevo.evaluate.joint import JointSpace
 from coevo.metrics import METRICS, inputs_of
-from coevo.protocols import AccuracyModel, Array, CostModel, Metric
+from coevo.protocols import AccuracyModel, Array, Candidate, Context, CostModel, Metric
 from coevo.space import Genomes, Space
 
 
@@ -132,7 +132,11 @@ class Evaluator:
         return digest([design.network.key, self._accuracy_id, self._seed])
 
     def evaluate(
-        self, genomes: Genomes, step: int = 0, accuracies: MutableMapping[str, Accuracy] | None = None
+        self,
+        genomes: Genomes,
+        step: int = 0,
+        accuracies: MutableMapping[str, Accuracy] | None = None,
+        context: Context | None = None,
     ) -> Generator[tuple[int, Evaluation], None, None]:
         """Yields (index, evaluation) of every genome as it becomes known: what needs no training first.
 
@@ -140,6 +144,7 @@ class Evaluator:
             genomes: Canonical, ``(batch, gene)``.
             step: Goes into the evaluations.
             accuracies: Those known by `accuracy_key`; new ones are put in as they come.
+            context: What the accuracy model may know beside the networks; by default these genomes alone.
 
         Raises:
             ValueError: A model gives a figure that is not finite for a feasible design; a bug of the model.
@@ -152,7 +157,8 @@ class Evaluator:
                 waiting.setdefault(self.accuracy_key(design), []).append(i)
             else:
                 yield i, self._evaluation(design, score, None, step)
-        for key in self._trained({key: scored[rows[0]][0] for key, rows in waiting.items()}, accuracies):
+        needed = {key: scored[rows[0]][0] for key, rows in waiting.items()}
+        for key in self._trained(needed, accuracies, context or Context(company=self.candidates(genomes))):
             for i in waiting[key]:
                 yield i, self._evaluation(*scored[i], accuracies[key], step)
 
@@ -230,14 +236,41 @@ class Evaluator:
             raise ValueError(f"the cost model gives design {design.id} the violation {cost.violation}")
         return HardwareScore(metrics, total, reasons)
 
-    def _trained(self, needed: Mapping[str, Design], accuracies: MutableMapping[str, Accuracy]) -> Iterator[str]:
+    def candidates(self, genomes: Genomes, accuracies: Mapping[str, Accuracy] | None = None) -> tuple[Candidate, ...]:
+        """Returns the networks of genomes ``(batch, gene)`` that need an accuracy, in their order, each once.
+
+        Args:
+            genomes: Canonical, ``(batch, gene)``.
+            accuracies: Those known by `accuracy_key`.
+        """
+        if not self.trains:
+            return ()
+        known = [k for k, metric in enumerate(self._objectives) if "accuracy" not in inputs_of(metric)]
+        networks: dict[str, Design] = {}
+        costs: dict[str, list[list[float]]] = {}
+        for design, score in self._scored(genomes):
+            if score.violation == 0:
+                key = self.accuracy_key(design)
+                networks.setdefault(key, design)
+                costs.setdefault(key, []).append(
+                    [minimised(self._objectives[k].quantity, score.metrics) for k in known]
+                )
+        given = {} if accuracies is None else accuracies
+        return tuple(
+            Candidate(design.network, np.array(costs[key]).reshape(-1, len(known)), given.get(key))
+            for key, design in networks.items()
+        )
+
+    def _trained(
+        self, needed: Mapping[str, Design], accuracies: MutableMapping[str, Accuracy], context: Context
+    ) -> Iterator[str]:
         """Yields the keys of ``needed`` as their accuracies come to stand in ``accuracies``."""
         yield from [key for key in needed if key in accuracies]
         todo = [key for key in needed if key not in accuracies]
         if not todo or self._accuracy is None:
             return
         networks = [needed[key].network for key in todo]
-        outcomes = self._accuracy.score(self.joint.family, networks, self._seed, self._jobs)
+        outcomes = self._accuracy.score(self.joint.family, networks, self._seed, self._jobs, context)
         done: set[int] = set()
         # Closed at once when the run is stopped, so that no training outlives it.
         with closing(outcomes) if isinstance(outcomes, Generator) else nullcontext():

@@ -172,7 +172,8 @@ class Loader:
 
     def _built(self, section: str, plugin: _Plugin, *arguments: object) -> Any:
         try:
-            return plugin.plugin(*arguments)
+            with _located(self.document, (section,) if section in self.document.data else ()):
+                return plugin.plugin(*arguments)
         except TypeError as error:
             if ".py:" not in plugin.name:
                 raise
@@ -232,7 +233,7 @@ class Loader:
     def _plugins(self) -> dict[str, Path]:
         """Files of the user's own plug-ins by the names that the experiment gives them."""
         given = [self.cost.name, self.optimizer.name, *self.spec.objectives]
-        given += [] if self.accuracy is None else [self.accuracy.name]
+        given += [] if self.accuracy is None else _texts(self.accuracy.data)
         named = [(name, self.file) for name in given] + [(self.space.family, self.space.file)]
         found = {name: plugin_file(name, near_file) for name, near_file in named if ".py:" in name}
         return {name: path for name, path in found.items() if path is not None}
@@ -308,6 +309,15 @@ class Loader:
             str(Path(self.file).resolve()),
             {str(path): fingerprint(path) for path in self._plugins.values()},
         )
+
+
+def _texts(data: object) -> Iterator[str]:
+    """All texts in plain data: a section may name plug-ins at any depth."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping | list):
+        for part in data.values() if isinstance(data, Mapping) else data:
+            yield from _texts(part)
 
 
 def _content(file: str) -> dict[str, Any]:

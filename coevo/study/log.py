@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from coevo.design import Evaluation
 from coevo.errors import RunError
 from coevo.space import Genomes
@@ -89,6 +91,15 @@ class Log:
     def has_step(self, step: int) -> bool:
         """Says whether a step brought a design that was new then."""
         return step in self._asked
+
+    def positions(self, step: int) -> list[int]:
+        """Returns the positions of the designs that stand in the log as new in a step."""
+        return sorted(self._asked.get(step, {}))
+
+    def before(self, step: int) -> Genomes:
+        """Returns the genomes of all earlier steps ``(design, gene)``, in the order of asking."""
+        rows = [of[position] for s, of in sorted(self._asked.items()) if s < step for position in sorted(of)]
+        return np.array(rows, dtype=np.int64).reshape(-1, len(self._plan.joint.space.genes))
 
     def check_replay(self, step: int, genomes: Genomes, fresh: Sequence[int]) -> None:
         """Refuses to go on where the optimiser does not ask what it asked when the log was written.

@@ -13,6 +13,7 @@ import numpy as np
 
 from coevo.design import Evaluation, Front, Results
 from coevo.errors import SpecError
+from coevo.protocols import Context
 from coevo.space import Genomes
 from coevo.study.log import Log, genome_key
 from coevo.study.plan import Plan
@@ -161,7 +162,8 @@ class Study:
         self._log.check_replay(self._step, self._asked, fresh)
         positions, keys = self._affordable(self._asked, fresh)
         accuracies = self._log.store.accuracies
-        with closing(self.evaluator.evaluate(self._asked[positions], self._step, accuracies)) as outcomes:
+        context = self._context(self._asked, positions)
+        with closing(self.evaluator.evaluate(self._asked[positions], self._step, accuracies, context)) as outcomes:
             for i, evaluation in outcomes:
                 self._log.add(evaluation, positions[i], keys[i])
                 yield
@@ -200,6 +202,22 @@ class Study:
             if count >= room or overspent:
                 return list(fresh[:count]), keys[:count]
         return list(fresh), keys
+
+    def _context(self, genomes: Genomes, positions: Sequence[int]) -> Context:
+        """Returns what an accuracy model may know: earlier steps, and all that is new in this one.
+
+        Nothing in it depends on how far this step had come when the run was stopped.
+        """
+        if not self.evaluator.trains:
+            return Context()
+        store = self._log.store
+        new = sorted({*positions, *self._log.positions(self._step)})
+        return Context(
+            history=self.evaluator.candidates(self._log.before(self._step), store.accuracies),
+            company=self.evaluator.candidates(genomes[new]),
+            memory=store.accuracies,
+            folder=self.folder,
+        )
 
     def _tell(self, genomes: Genomes) -> None:
         """Tells the whole batch in the order of asking, and closes the step."""

@@ -109,7 +109,9 @@ class AccuracyModel:
         self.settings = settings
         self.task = Task(1, 8, 10)
 
-    def score(self, family: Any, networks: Sequence[Any], seed: int, jobs: int = 1) -> Iterator[tuple[int, Accuracy]]:
+    def score(
+        self, family: Any, networks: Sequence[Any], seed: int, jobs: int = 1, context: Any = None
+    ) -> Iterator[tuple[int, Accuracy]]:
         indices = range(len(networks))
         for i in reversed(indices) if jobs > 1 else indices:
             time.sleep(self.settings.delay_s)

@@ -1,0 +1,98 @@
+"""Runs a function on networks, each in a process of its own: what all models that compute with networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from coevo.accuracy.pool import Pool
+from coevo.accuracy.worker import Outcome, one_line, pack
+from coevo.design import Accuracy, Network
+from coevo.errors import SpecError
+from coevo.protocols import NetworkFamily
+
+NetworkTask = tuple[NetworkFamily, Mapping[str, Any], tuple[int, ...], Any]
+"""Family, choices of the network, what its random numbers come from, and what the model adds."""
+
+_CUDA_DETERMINISM = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+
+
+class NetworkTasks:
+    """Calls ``function(shared, payload)`` for networks; the payload unpacks to a `NetworkTask`.
+
+    Processes start with the first call of `run`, stay for the next, and end with `close`, with this object, or with
+    the program.
+
+    Args:
+        function: ``package.module:function``.
+        shared: Gives the first argument of every call; asked for once, at the first `run`.
+        time_limit_s: A task that runs longer is killed [s].
+    """
+
+    def __init__(self, function: str, shared: Callable[[], Any], time_limit_s: float) -> None:
+        self._function = function
+        self._shared = shared
+        self._time_limit_s = time_limit_s
+        self._pool: Pool | None = None
+
+    def run(
+        self,
+        family: NetworkFamily,
+        networks: Sequence[Network],
+        seed: int,
+        jobs: int = 1,
+        extras: Sequence[Any] | None = None,
+    ) -> Iterator[tuple[list[int], Outcome]]:
+        """Yields (indices, outcome) of every network as each is done; equal networks are computed once.
+
+        Args:
+            family: Builds the modules, in the task's process.
+            networks: What to run the function on.
+            seed: The run's; a task's random numbers come from it and `Network.key`.
+            jobs: Tasks at a time.
+            extras: What to add to each network's task; equal networks have equal ones.
+
+        Raises:
+            BackendError: No task can run on this machine.
+            SpecError: The family cannot be sent.
+        """
+        places: dict[str, list[int]] = {}
+        for i, network in enumerate(networks):
+            places.setdefault(network.key, []).append(i)
+        everywhere = list(places.values())
+        payloads = [
+            _pack(family, networks[same[0]], seed, None if extras is None else extras[same[0]]) for same in everywhere
+        ]
+        if self._pool is None:
+            self._pool = Pool(
+                self._function, self._shared(), time_limit_s=self._time_limit_s, environment=_CUDA_DETERMINISM
+            )
+        for i, outcome in self._pool.run(payloads, jobs):
+            yield everywhere[i], outcome
+
+    def close(self) -> None:
+        """Ends the processes, if there are any."""
+        if self._pool is not None:
+            self._pool.close()
+
+
+def failure(outcome: Outcome, what: str = "training") -> Accuracy:
+    """Returns what stands for a task that came to nothing: a violation, and why."""
+    reason = {
+        "value": outcome.value,
+        "raised": f"{what} failed: {outcome.text}",
+        "died": f"{what} crashed twice: {outcome.text}",
+        "late": f"time limit: {outcome.text} (time_limit_s)",
+    }[outcome.kind]
+    return Accuracy(error=1.0, violation=1.0, reason=str(reason), seconds=outcome.seconds)
+
+
+def _pack(family: NetworkFamily, network: Network, seed: int, extra: Any) -> bytes:
+    """A `NetworkTask` for the pipe."""
+    try:
+        return pack((family, dict(network.choices), (seed, int(network.key, 16)), extra))
+    except Exception as error:
+        raise SpecError(
+            f"network family {network.family!r} cannot be sent to a training process ({one_line(error)}); "
+            "it must hold plain data only"
+        ) from None
