@@ -150,7 +150,11 @@ class Context:
 
 
 class AccuracyModel(Protocol):
-    """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths."""
+    """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
+
+    A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
+    begins; and ``close()``, which ends its processes.
+    """
 
     Settings: ClassVar[type[BaseModel]]
 

@@ -220,6 +220,9 @@ class Loader:
             joint = joint_space(self.space, self.templates, self.task, self.deployment, self.spec.network.fixed)
         except ValueError as error:
             raise self.document.error(("network", "fixed"), str(error)) from None
+        if self.trains and (check := getattr(self.model, "check", None)) is not None:
+            with _located(self.document, ("accuracy",)):
+                check(joint.family)
         first, _ = joint.attempt(np.zeros(len(joint.space.genes), dtype=np.int64))
         try:
             joint.workload(first.network)

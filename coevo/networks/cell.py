@@ -83,6 +83,11 @@ class Cell:
         self._check(task)
 
     @property
+    def settings(self) -> CellSettings:
+        """The skeleton's size."""
+        return self._settings
+
+    @property
     def genes(self) -> tuple[Gene, ...]:
         """One per edge, ``node2.from1`` being the edge from node 1 to node 2."""
         return tuple(Gene(_edge(*edge), OPERATIONS, ordered=False) for edge in EDGES)
@@ -171,6 +176,27 @@ def from_string(text: str) -> dict[str, Operation]:
     if len(choices) < len(EDGES) or to_string(choices) != text:
         raise SpecError(f"not a cell: {text!r}; write |op~0|+|op~0|op~1|+|op~0|op~1|op~2|")
     return choices
+
+
+def isomorphism_class(choices: Mapping[str, Any]) -> str:
+    """Returns a text that cells of one class share, those that compute the same function: 6,466 classes of 15,625.
+
+    A skip is its source, an absent edge or one that reads nothing is ``#``, addends are sorted: the rule by which
+    the benchmark counts its distinct cells (X. Dong, Y. Yang, ICLR 2020, section 2.1: isomorphic cells).
+    """
+    values = ["0"]
+    for node in range(1, NODES):
+        addends = []
+        for source in range(node):
+            operation = choices[_edge(node, source)]
+            if operation == "none" or values[source] == "#":
+                addends.append("#")
+            elif operation == "skip_connect":
+                addends.append(values[source])
+            else:
+                addends.append(f"({values[source]})@{operation}")
+        values.append("+".join(sorted(addends)))
+    return values[-1]
 
 
 def _edge(node: int, source: int) -> str:

@@ -226,6 +226,15 @@ class Graph:
         _ = self.shapes
 
     @cached_property
+    def connected(self) -> bool:
+        """Whether the output depends on the input at all: zeros may stand between."""
+        reached = {INPUT}
+        for node in self.nodes:
+            if not isinstance(node, Zeros) and reached.intersection(node.sources):
+                reached.add(node.name)
+        return self.nodes[-1].name in reached
+
+    @cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """Output shape of every node by name, and of `INPUT`.
 
