@@ -137,7 +137,8 @@ class Context:
 
     Attributes:
         history: Networks of committed steps with their accuracies, in the order of asking, each once.
-        company: All networks of the present step, those that are scored already among them, in the order of asking.
+        company: The present step's networks that no earlier step had, in the order of asking; those of them that are
+            scored already are among them.
         memory: Results that are kept with the run, by a key that says all they depend on: what a model puts in is
             there after a resume.
         folder: Where weights may be kept; None if nowhere.

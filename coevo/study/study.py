@@ -212,9 +212,12 @@ class Study:
             return Context()
         store = self._log.store
         new = sorted({*positions, *self._log.positions(self._step)})
+        history = self.evaluator.candidates(self._log.before(self._step), store.accuracies)
+        past = {candidate.network.key for candidate in history}
+        company = self.evaluator.candidates(genomes[new])
         return Context(
-            history=self.evaluator.candidates(self._log.before(self._step), store.accuracies),
-            company=self.evaluator.candidates(genomes[new]),
+            history=history,
+            company=tuple(candidate for candidate in company if candidate.network.key not in past),
             memory=store.accuracies,
             folder=self.folder,
         )

@@ -1,0 +1,271 @@
+"""The accuracy model ``cascade``: cheap models screen, dear ones judge what is left (successive halving).
+
+    accuracy:
+      name: cascade
+      rungs:
+        - {model: {name: zero_cost, data: cifar10}, keep: 0.25}
+        - {model: {name: train, data: cifar10, epochs: 1}, keep: 0.5}
+        - {model: {name: train, data: cifar10, epochs: 5}}
+
+All networks of a step climb together. On each rung the best ``keep`` go on (rounded up), and what is best is decided
+as the search itself would: by the hypervolume that a network adds, with the error that this rung gives it and the
+costs that hardware gives its designs, to what earlier steps have let pass this rung and what is chosen already
+(successive halving: K. Jamieson, A. Talwalkar, AISTATS 2016; selection by hypervolume: M. Emmerich et al., EMO 2005).
+So networks that are small, fast and not very accurate pass as well as the most accurate.
+
+**Fidelities are not mixed.** Only what the last rung measured is a figure of the search. A network that was stopped
+below has none: it is infeasible, by less the further it came, and stays so with other accelerators. Errors of one rung
+are compared with errors of that rung alone, and only if they are of one kind (`coevo.design.Accuracy.fidelity`).
+
+**Resume.** A decision depends on committed steps and on the networks of its own step, never on which of those were
+scored when the run was stopped: results of the lower rungs are kept with the run. (A budget that ends within a step
+leaves the networks that it cuts off out of the step; if it is raised later, they are judged beside all of it.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from coevo import pareto
+from coevo.accuracy.stack import Section, build, close
+from coevo.design import Accuracy, Network, digest
+from coevo.errors import SpecError
+from coevo.protocols import Array, Candidate, Context, NetworkFamily, Task
+
+_REFERENCE = 1.1
+"""The hypervolume's reference point, of objectives that are ranks from 0 to 1: the ends count too."""
+
+
+class RungSettings(BaseModel):
+    """One rung.
+
+    Attributes:
+        model: What scores the networks that reach it.
+        keep: Share of them that goes on, rounded up; not read of the last rung.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    model: Section
+    keep: float = Field(default=1 / 3, gt=0, le=1)
+
+
+class CascadeSettings(BaseModel):
+    """The rungs, from the cheapest to the last, whose figures are the search's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    rungs: Annotated[tuple[RungSettings, ...], Field(min_length=1, strict=False)]
+
+
+class Cascade:
+    """Scores networks by several models in sequence (socket `AccuracyModel`)."""
+
+    Settings: ClassVar[type[CascadeSettings]] = CascadeSettings
+
+    def __init__(self, settings: CascadeSettings, near_file: str = "") -> None:
+        self._settings = settings
+        self._models = tuple(build(rung.model, near_file) for rung in settings.rungs)
+
+    @property
+    def task(self) -> Task:
+        """What the data ask of a network.
+
+        Raises:
+            SpecError: The rungs have different data.
+            DataError: Data are absent.
+        """
+        tasks = [model.task for model in self._models]
+        for i, task in enumerate(tasks):
+            if task != tasks[-1]:
+                raise SpecError(f"rung {i + 1} is for {task}, the last one for {tasks[-1]}; take the same data")
+        return tasks[-1]
+
+    def check(self, family: NetworkFamily) -> None:
+        """Refuses networks that a rung cannot score.
+
+        Raises:
+            SpecError: As the rung's own check.
+        """
+        for model in self._models:
+            if (check := getattr(model, "check", None)) is not None:
+                check(family)
+
+    def score(
+        self,
+        family: NetworkFamily,
+        networks: Sequence[Network],
+        seed: int,
+        jobs: int = 1,
+        context: Context | None = None,
+    ) -> Iterator[tuple[int, Accuracy]]:
+        """Yields (index, accuracy) of every network as its fate is decided.
+
+        Args:
+            family: Builds the modules.
+            networks: Which of the step's networks to report; all of `Context.company` climb.
+            seed: The run's.
+            jobs: Processes to use.
+            context: The step's company and what the run has found out before.
+
+        Raises:
+            SpecError, DataError, BackendError: As the models.
+        """
+        context = context or Context()
+        places: dict[str, list[int]] = {}
+        for i, network in enumerate(networks):
+            places.setdefault(network.key, []).append(i)
+        climbing = {candidate.network.key: candidate for candidate in context.company}
+        for network in networks:
+            climbing.setdefault(network.key, Candidate(network, np.empty((1, 0))))
+        spent = dict.fromkeys(climbing, 0.0)
+        for level in range(len(self._models)):
+            results: dict[str, Accuracy] = {}
+            for key, accuracy in self._results(level, family, list(climbing.values()), seed, jobs, context):
+                spent[key] += accuracy.seconds
+                results[key] = accuracy
+                if level == len(self._models) - 1 or accuracy.violation > 0:
+                    yield from ((i, replace(accuracy, seconds=spent[key])) for i in places.get(key, ()))
+            left = {key: candidate for key, candidate in climbing.items() if results[key].violation == 0}
+            if level == len(self._models) - 1 or not left:
+                return
+            order = self._order(level, left, results, seed, context)
+            quota = math.ceil(self._settings.rungs[level].keep * len(left))
+            for position, key in enumerate(order[quota:], start=quota):
+                stopped = self._stopped(level, results[key], position, len(order))
+                yield from ((i, replace(stopped, seconds=spent[key])) for i in places.get(key, ()))
+            climbing = {key: candidate for key, candidate in left.items() if key in order[:quota]}
+
+    def close(self) -> None:
+        """Ends the models' processes."""
+        for model in self._models:
+            close(model)
+
+    def _results(
+        self,
+        level: int,
+        family: NetworkFamily,
+        candidates: Sequence[Candidate],
+        seed: int,
+        jobs: int,
+        context: Context,
+    ) -> Iterator[tuple[str, Accuracy]]:
+        """Yields (network key, accuracy) on one rung; what is remembered is not computed again."""
+        missing = []
+        for candidate in candidates:
+            known = context.memory.get(self._key(level, candidate.network.key, seed))
+            if known is None:
+                missing.append(candidate.network)
+            else:
+                yield candidate.network.key, known
+        if missing:
+            company = replace(context, company=tuple(candidates))
+            for i, accuracy in self._models[level].score(family, missing, seed, jobs, company):
+                context.memory[self._key(level, missing[i].key, seed)] = accuracy
+                yield missing[i].key, accuracy
+
+    def _order(
+        self,
+        level: int,
+        candidates: Mapping[str, Candidate],
+        results: Mapping[str, Accuracy],
+        seed: int,
+        context: Context,
+    ) -> list[str]:
+        """Returns the keys of candidates, the most worth going on first."""
+        kinds = {_kind(results[key]) for key in candidates}
+        passed: list[tuple[Candidate, float]] = []
+        for known in context.history:
+            here = context.memory.get(self._key(level, known.network.key, seed))
+            above = context.memory.get(self._key(level + 1, known.network.key, seed))
+            if here is not None and above is not None and here.violation == 0 and _kind(here) in kinds:
+                passed.append((known, here.error))
+        mine = [(candidates[key], results[key].error) for key in candidates]
+        keys = list(candidates)
+        return [keys[i] for i in promising([*passed, *mine], len(passed))]
+
+    def _key(self, level: int, network_key: str, seed: int) -> str:
+        """Key of a result in the run's memory: it depends on this rung and those below."""
+        below = [rung.model for rung in self._settings.rungs[: level + 1]]
+        return digest(["cascade", below, network_key, seed])
+
+    def _stopped(self, level: int, accuracy: Accuracy, position: int, count: int) -> Accuracy:
+        """What stands for a network that does not go on: the further it came, the smaller the violation."""
+        rungs = len(self._models)
+        reached = (level + 1 - (position + 1) / (count + 1)) / rungs
+        reason = f"stopped at rung {level + 1} of {rungs} ({accuracy.fidelity}): {position + 1} of {count}"
+        return Accuracy(error=1.0, violation=1 - reached, reason=reason, fidelity=accuracy.fidelity)
+
+
+plugin = Cascade
+
+
+def promising(candidates: Sequence[tuple[Candidate, float]], passed: int) -> list[int]:
+    """Orders candidates by the hypervolume that each adds to those before it.
+
+    All objectives are taken as ranks, from 0 for the best to 1 for the worst, so that neither their units nor the
+    scale of a proxy matter. When nobody left adds anything, those left begin a front of their own.
+
+    Args:
+        candidates: (network with its designs' costs, error on this rung); ``passed`` of earlier steps first.
+        passed: How many of them are past; they are not ordered.
+
+    Returns:
+        Indices of the others, counted from the first of them.
+    """
+    designs = [len(candidate.costs) for candidate, _ in candidates]
+    owner = np.repeat(np.arange(len(candidates)), designs)
+    errors = np.repeat([error for _, error in candidates], designs)
+    points = _ranked(np.column_stack([errors, np.concatenate([candidate.costs for candidate, _ in candidates])]))
+    volume = _Volume(points, owner)
+    past = list(range(passed))
+    left = list(range(passed, len(candidates)))
+    order: list[int] = []
+    front = list(past)
+    while left:
+        gains = [volume.of([*front, i]) - volume.of(front) for i in left]
+        best = int(np.argmax(gains))
+        if gains[best] <= 0 and front:
+            front = []
+            continue
+        front.append(left[best])
+        order.append(left.pop(best))
+    return [i - passed for i in order]
+
+
+class _Volume:
+    """Hypervolumes of sets of networks."""
+
+    def __init__(self, points: Array, owner: Any) -> None:
+        self._points = points
+        self._owner = owner
+        self._reference = np.full(points.shape[1], _REFERENCE)
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def of(self, networks: Iterable[int]) -> float:
+        """Returns the hypervolume of all designs of some networks."""
+        key = tuple(networks)
+        if key not in self._known:
+            points = self._points[np.isin(self._owner, key)]
+            self._known[key] = pareto.hypervolume(points, self._reference) if len(points) else 0.0
+        return self._known[key]
+
+
+def _ranked(points: Array) -> Array:
+    """Replaces values ``(design, objective)`` by their ranks from 0 to 1, equal ones having one rank."""
+    ranks = np.empty_like(points)
+    for k in range(points.shape[1]):
+        distinct, place = np.unique(points[:, k], return_inverse=True)
+        ranks[:, k] = place / max(1, len(distinct) - 1)
+    return ranks
+
+
+def _kind(accuracy: Accuracy) -> str:
+    """What kind of figure it is, without details in brackets."""
+    return accuracy.fidelity.partition(" (")[0]
