@@ -7,11 +7,12 @@
         - {model: {name: train, data: cifar10, epochs: 1}, keep: 0.5}
         - {model: {name: train, data: cifar10, epochs: 5}}
 
-All networks of a step climb together. On each rung the best ``keep`` go on (rounded up), and what is best is decided
-as the search itself would: by the hypervolume that a network adds, with the error that this rung gives it and the
-costs that hardware gives its designs, to what earlier steps have let pass this rung and what is chosen already
-(successive halving: K. Jamieson, A. Talwalkar, AISTATS 2016; selection by hypervolume: M. Emmerich et al., EMO 2005).
-So networks that are small, fast and not very accurate pass as well as the most accurate.
+All networks of a step climb together. On each rung the best go on, so many that the share ``keep`` of all that ever
+reached the rung has passed it (rounded up; of a small step perhaps nobody). What is best is decided as the search
+would: by the hypervolume that a network adds, with the error that this rung gives it and the costs that hardware gives
+its designs, to what earlier steps have let pass this rung and what is chosen already (successive halving: K. Jamieson,
+A. Talwalkar, AISTATS 2016; across generations: ASHA, L. Li et al., MLSys 2020; selection by hypervolume: M. Emmerich
+et al., EMO 2005). So networks that are small, fast and not very accurate pass as well as the most accurate.
 
 **Fidelities are not mixed.** Only what the last rung measured is a figure of the search. A network that was stopped
 below has none: it is infeasible, by less the further it came, and stays so with other accelerators. Errors of one rung
@@ -47,7 +48,7 @@ class RungSettings(BaseModel):
 
     Attributes:
         model: What scores the networks that reach it.
-        keep: Share of them that goes on, rounded up; not read of the last rung.
+        keep: Share of them that goes on; not read of the last rung.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -135,8 +136,7 @@ class Cascade:
             left = {key: candidate for key, candidate in climbing.items() if results[key].violation == 0}
             if level == len(self._models) - 1 or not left:
                 return
-            order = self._order(level, left, results, seed, context)
-            quota = math.ceil(self._settings.rungs[level].keep * len(left))
+            order, quota = self._order(level, left, results, seed, context)
             for position, key in enumerate(order[quota:], start=quota):
                 stopped = self._stopped(level, results[key], position, len(order))
                 yield from ((i, replace(stopped, seconds=spent[key])) for i in places.get(key, ()))
@@ -177,18 +177,24 @@ class Cascade:
         results: Mapping[str, Accuracy],
         seed: int,
         context: Context,
-    ) -> list[str]:
-        """Returns the keys of candidates, the most worth going on first."""
+    ) -> tuple[list[str], int]:
+        """Returns the keys of candidates, the most worth going on first, and how many of them go on."""
         kinds = {_kind(results[key]) for key in candidates}
-        passed: list[tuple[Candidate, float]] = []
+        reached, passed = 0, 0
+        rivals: list[tuple[Candidate, float]] = []
         for known in context.history:
             here = context.memory.get(self._key(level, known.network.key, seed))
-            above = context.memory.get(self._key(level + 1, known.network.key, seed))
-            if here is not None and above is not None and here.violation == 0 and _kind(here) in kinds:
-                passed.append((known, here.error))
-        mine = [(candidates[key], results[key].error) for key in candidates]
+            if here is None or here.violation > 0:
+                continue
+            reached += 1
+            if self._key(level + 1, known.network.key, seed) in context.memory:
+                passed += 1
+                if _kind(here) in kinds:
+                    rivals.append((known, here.error))
         keys = list(candidates)
-        return [keys[i] for i in promising([*passed, *mine], len(passed))]
+        order = promising([*rivals, *((candidates[key], results[key].error) for key in keys)], len(rivals))
+        share = math.ceil(self._settings.rungs[level].keep * (reached + len(keys)))
+        return [keys[i] for i in order], min(max(0, share - passed), len(keys))
 
     def _key(self, level: int, network_key: str, seed: int) -> str:
         """Key of a result in the run's memory: it depends on this rung and those below."""

@@ -56,10 +56,10 @@ def agreement(estimate: Array, truth: Array, top_share: float = 0.1) -> Agreemen
 
     rng = np.random.default_rng(0)  # of the interval alone
     rows = rng.integers(0, len(truth), size=(_RESAMPLES, len(truth)))
-    resampled = [spearman(estimate[row], truth[row]) for row in rows]
+    resampled = _correlations(ranks(estimate[rows]), ranks(truth[rows]))
     tail = 100 * (1 - _CONFIDENCE) / 2
-    known = [value for value in resampled if math.isfinite(value)]
-    low, high = np.percentile(known, [tail, 100 - tail]) if known else (math.nan, math.nan)
+    known = resampled[np.isfinite(resampled)]
+    low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (math.nan, math.nan)
     top = max(1, round(top_share * len(truth)))
     tau = kendalltau(ranks(estimate), ranks(truth)).statistic if spread(estimate, truth) else math.nan
     return Agreement(
@@ -69,16 +69,21 @@ def agreement(estimate: Array, truth: Array, top_share: float = 0.1) -> Agreemen
 
 def spearman(one: Array, two: Array) -> float:
     """Returns the correlation of the ranks of ``(network,)`` each; NaN if one is constant."""
-    if not spread(one, two):
-        return math.nan
-    return float(np.corrcoef(ranks(one), ranks(two))[0, 1])
+    return float(_correlations(ranks(one[None, :]), ranks(two[None, :]))[0])
 
 
 def ranks(values: Array) -> Array:
-    """Returns ranks from 1 ``(network,)``, equal values having their mean."""
+    """Returns ranks from 1 along the last axis ``(..., network)``, equal values having their mean."""
     from scipy.stats import rankdata
 
-    return np.asarray(rankdata(values), dtype=np.float64)
+    return np.asarray(rankdata(values, axis=-1), dtype=np.float64)
+
+
+def _correlations(one: Array, two: Array) -> Array:
+    """Pearson's correlation row by row ``(sample, network)``; NaN where one is constant."""
+    one, two = (values - values.mean(axis=1, keepdims=True) for values in (one, two))
+    scale = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
+    return np.where(scale > 0, (one * two).sum(axis=1) / np.where(scale > 0, scale, 1), np.nan)
 
 
 def spread(*values: Array) -> bool:

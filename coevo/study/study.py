@@ -224,7 +224,7 @@ class Study:
 
         Nothing in it depends on how far this step had come when the run was stopped.
         """
-        if not self.evaluator.trains:
+        if not self.evaluator.trains or not positions:
             return Context()
         store = self._log.store
         new = sorted({*positions, *self._log.positions(self._step)})
