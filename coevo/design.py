@@ -172,6 +172,7 @@ class Accuracy:
         violation: 0, or > 0 if there is no figure (diverged, out of time, crashed).
         reason: Why there is none.
         seconds: Time it took (never part of a front).
+        curve: Validation error after each epoch, 0..1, where a training took note of it.
     """
 
     error: float
@@ -181,6 +182,7 @@ class Accuracy:
     violation: float = 0.0
     reason: str = ""
     seconds: float = 0.0
+    curve: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

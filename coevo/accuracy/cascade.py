@@ -12,7 +12,8 @@ reached the rung has passed it (rounded up; of a small step perhaps nobody). Wha
 would: by the hypervolume that a network adds, with the error that this rung gives it and the costs that hardware gives
 its designs, to what earlier steps have let pass this rung and what is chosen already (successive halving: K. Jamieson,
 A. Talwalkar, AISTATS 2016; across generations: ASHA, L. Li et al., MLSys 2020; selection by hypervolume: M. Emmerich
-et al., EMO 2005). So networks that are small, fast and not very accurate pass as well as the most accurate.
+et al., EMO 2005). So networks that are small, fast and not very accurate pass as well as the most accurate. A rung that
+trains goes on with the weights of the last rung below that trained.
 
 **Fidelities are not mixed.** Only what the last rung measured is a figure of the search. A network that was stopped
 below has none: it is infeasible, by less the further it came, and stays so with other accelerators. Errors of one rung
@@ -58,11 +59,18 @@ class RungSettings(BaseModel):
 
 
 class CascadeSettings(BaseModel):
-    """The rungs, from the cheapest to the last, whose figures are the search's."""
+    """The rungs, and how they follow each other.
+
+    Attributes:
+        rungs: From the cheapest to the last, whose figures are the search's.
+        continue_training: Whether a rung that trains (``train``) goes on with the weights of the rung before it that
+            trained the same networks (of equal width and depth), instead of training them from scratch.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     rungs: Annotated[tuple[RungSettings, ...], Field(min_length=1, strict=False)]
+    continue_training: bool = True
 
 
 class Cascade:
@@ -72,7 +80,8 @@ class Cascade:
 
     def __init__(self, settings: CascadeSettings, near_file: str = "") -> None:
         self._settings = settings
-        self._models = tuple(build(rung.model, near_file) for rung in settings.rungs)
+        self._sections = _continued(settings)
+        self._models = tuple(build(section, near_file) for section in self._sections)
 
     @property
     def task(self) -> Task:
@@ -198,8 +207,7 @@ class Cascade:
 
     def _key(self, level: int, network_key: str, seed: int) -> str:
         """Key of a result in the run's memory: it depends on this rung and those below."""
-        below = [rung.model for rung in self._settings.rungs[: level + 1]]
-        return digest(["cascade", below, network_key, seed])
+        return digest(["cascade", self._sections[: level + 1], network_key, seed])
 
     def _stopped(self, level: int, accuracy: Accuracy, position: int, count: int) -> Accuracy:
         """What stands for a network that does not go on: the further it came, the smaller the violation."""
@@ -243,6 +251,23 @@ def promising(candidates: Sequence[tuple[Candidate, float]], passed: int) -> lis
         front.append(left[best])
         order.append(left.pop(best))
     return [i - passed for i in order]
+
+
+def _continued(settings: CascadeSettings) -> list[dict[str, Any]]:
+    """Returns the rungs' sections; those that train continue from the nearest rung below that trained alike."""
+    sections: list[dict[str, Any]] = []
+    for rung in settings.rungs:
+        section = dict(rung.model)
+        below = [i for i, other in enumerate(sections) if _trains_alike(other, section)]
+        if settings.continue_training and below and section.get("after") is None:
+            sections[below[-1]]["keep_weights"] = True
+            section["after"] = {key: value for key, value in sections[below[-1]].items() if key != "name"}
+        sections.append(section)
+    return sections
+
+
+def _trains_alike(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    return one["name"] == two["name"] == "train" and all(one.get(x) == two.get(x) for x in ("width", "depth"))
 
 
 class _Volume:

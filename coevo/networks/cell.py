@@ -87,6 +87,11 @@ class Cell:
         """The skeleton's size."""
         return self._settings
 
+    def shallower(self, share: float) -> Cell:
+        """Returns the family of the same cells in a skeleton with ``share`` of the cells per stage, at least one."""
+        cells = max(1, round(share * self._settings.cells))
+        return Cell(CellSettings(channels=self._settings.channels, cells=cells), self._task)
+
     @property
     def genes(self) -> tuple[Gene, ...]:
         """One per edge, ``node2.from1`` being the edge from node 1 to node 2."""
