@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coevo.accuracy.cascade import promising
+from coevo.accuracy.promise import promising
 from coevo.design import Network
 from coevo.protocols import Candidate
 
