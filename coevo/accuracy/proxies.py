@@ -31,6 +31,12 @@ _WEIGHTED = (nn.Conv2d, nn.Linear)
 _TINY = 1e-8
 _PATTERN_IMAGES = 32
 
+# The first call of this, as `prepare` makes it, imports torch's compiler, which takes seconds: here, in the server, and
+# not in every task. It changes nothing.
+torch.use_deterministic_algorithms(
+    torch.are_deterministic_algorithms_enabled(), warn_only=torch.is_deterministic_algorithms_warn_only_enabled()
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
@@ -140,9 +146,12 @@ def _look(build: Callable[[], nn.Module], inputs: Inputs, repeat: int, seed: int
 def by_blocks(look: Look) -> dict[str, float]:
     """Expressivity, progressivity and trainability, from the outputs of a network's blocks.
 
-    Weights are drawn anew from N(0, 2 / fan-in); the images are noise.
+    Expressivity is the sum over blocks of `channel_entropy`, progressivity the least growth of it from a block to the
+    next, trainability the mean over blocks of 2 - gain - 1 / gain (`jacobian_gain`), 0 at most, where a block passes
+    gradients on neither larger nor smaller. Weights are drawn anew from N(0, 2 / fan-in); the images are noise.
 
-    Source: J. Lee, B. Ham: AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search, CVPR 2024, eq. 2-9.
+    Source: J. Lee, B. Ham: AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture Search, CVPR 2024, section 3,
+    and the authors' code. There a block that is a mere wire is infinitely bad; here it is no block.
     """
     module = look.build()
     _initialise(module)
@@ -150,7 +159,7 @@ def by_blocks(look: Look) -> dict[str, float]:
     if len(maps) < 2:
         return dict.fromkeys(PROBES[by_blocks], math.nan)
     entropies = np.array([channel_entropy(made.detach()) for made in maps])
-    gains = [_gain(given, made, look.rng) for given, made in itertools.pairwise(maps)]
+    gains = [jacobian_gain(given, made, look.rng) for given, made in itertools.pairwise(maps)]
     return {
         "expressivity": float(np.sum(entropies)),
         "progressivity": float(np.min(np.diff(entropies))),
@@ -159,7 +168,9 @@ def by_blocks(look: Look) -> dict[str, float]:
 
 
 def channel_entropy(values: Tensor) -> float:
-    """Returns the entropy of the share of variance along each principal axis of a map's channels (eq. 2-4).
+    """Returns the entropy of the share of variance along each principal axis of a map's channels.
+
+    Between 0 and log(channels): the more axes carry signal, the higher.
 
     Args:
         values: ``(batch, channel, height, width)``; every pixel is a sample of ``(channel,)``.
@@ -171,8 +182,15 @@ def channel_entropy(values: Tensor) -> float:
     return float(-(share * torch.log(share + _TINY)).sum())
 
 
-def _gain(given: Tensor, made: Tensor, rng: torch.Generator) -> float:
-    """The largest singular value of a block's Jacobian, the mean of all pixels', by random signs (eq. 7-9)."""
+def jacobian_gain(given: Tensor, made: Tensor, rng: torch.Generator) -> float:
+    """Returns the largest singular value of a block's Jacobian, the mean of all pixels', estimated by random signs.
+
+    Args:
+        given: The block's input ``(batch, channel, height, width)``; windows of pixels count as channels where the
+            block strides.
+        made: Its output, with the gradient graph that leads to ``given``, which is used up.
+        rng: A generator on the CPU.
+    """
     signs = (torch.randint(0, 2, made.shape, generator=rng) * 2.0 - 1).to(made)
     (backward,) = torch.autograd.grad(made, given, signs)
     folded = _folded(backward, signs)
@@ -215,7 +233,7 @@ def by_activations(look: Look) -> dict[str, float]:
     first 32), each activation's input giving one.
 
     Sources: J. Mellor et al.: Neural Architecture Search without Training, ICML 2021, section 3; Y. Peng et al.:
-    SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS, ICLR 2024, def. 3.3. There the activations are
+    SWAP-NAS: Sample-Wise Activation Patterns for Ultra-fast NAS, ICLR 2024, section 3. There the activations are
     ReLUs; here any of the usual ones that are modules.
     """
     module = look.build()
@@ -252,7 +270,7 @@ def by_channels(look: Look) -> dict[str, float]:
     The sum over maps of the smallest eigenvalue of the correlation matrix of a map's channels.
 
     Source: T. Jiang et al.: MeCo: Zero-Shot NAS with One Data and Single Forward Pass via Minimum Eigenvalue of
-    Correlation, NeurIPS 2023, eq. 10. There one image of noise is looked at; here a batch, so that small maps, with
+    Correlation, NeurIPS 2023. There one image of noise is looked at; here a batch, so that small maps, with
     fewer pixels than channels, have independent channels too.
     """
     module = look.build()
@@ -293,8 +311,8 @@ def by_gradients(look: Look) -> dict[str, float]:
     """The norm of the loss's gradients, and ZiCo: how large they are for how little they vary between batches.
 
     Sources: M. Abdelfattah et al.: Zero-Cost Proxies for Lightweight NAS, ICLR 2021, section 3.2 (``grad_norm``, the
-    sum over weight tensors of the Euclidean norm); G. Li et al.: ZiCo, ICLR 2023, eq. 15 (the sum over layers of the
-    logarithm of the sum over weights of mean magnitude over standard deviation, of two batches).
+    sum over weight tensors of the Euclidean norm); G. Li et al.: ZiCo, ICLR 2023, and the authors' code (the
+    sum over layers of the logarithm of the sum over weights of mean magnitude over standard deviation, of two batches).
     """
     module = look.build()
     layers = [part.weight for part in module.modules() if isinstance(part, _WEIGHTED)]
@@ -331,7 +349,7 @@ def by_paths(look: Look) -> dict[str, float]:
     An image of ones enters. Double precision holds what is a product over all layers.
 
     Source: H. Tanaka et al.: Pruning neural networks without any data by iteratively conserving synaptic flow, NeurIPS
-    2020, eq. 1; as a proxy: M. Abdelfattah et al., ICLR 2021, section 3.2.
+    2020, section 4; as a proxy: M. Abdelfattah et al., ICLR 2021, section 3.2.
     """
     module = look.build().double()
     for part in module.modules():

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
+_NONE = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class Scale:
@@ -42,10 +44,11 @@ class Scale:
     def __call__(self, values: Values) -> Values:
         """Returns standings ``(network,)`` in (0, 1) of figures ``(network,)``, the more the better.
 
-        A figure that is not finite (NaN, or an infinity: the proxy could not be computed) stands lowest of all.
+        A figure that is not finite (NaN, or an infinity: the proxy could not be computed) stands next to 0, so that in
+        the sum of logarithms a network that lacks a figure comes after those that lack none.
         """
         if not len(self.figures):  # nothing to compare with: whatever is finite is better than what is not
-            return np.where(np.isfinite(values), 0.5, 0.25)
+            return np.where(np.isfinite(values), 0.5, _NONE)
         low, high = self.standings[0], self.standings[-1]
         standing = np.interp(values, self.figures, self.standings)
         with np.errstate(invalid="ignore"):
@@ -53,7 +56,7 @@ class Scale:
             over = np.maximum(values - self.figures[-1], 0) / self.spread
             standing = np.where(under > 0, low * (0.5 + 0.5 / (1 + under)), standing)
             standing = np.where(over > 0, high + (1 - high) * 0.5 * over / (1 + over), standing)
-        return np.where(np.isfinite(values), standing, 0.5 * low)
+        return np.where(np.isfinite(values), standing, _NONE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +65,8 @@ class Aggregate:
 
     The logarithm punishes a network that is bad by any proxy more than it rewards one that is best by some.
 
-    Source: J. Lee, B. Ham: AZ-NAS, CVPR 2024, eq. 12, sum over proxies of log(rank / networks), with a fixed sample
-    in the place of the networks that are compared, so that a network's standing does not depend on its company.
+    Source: J. Lee, B. Ham: AZ-NAS, CVPR 2024, section 3: the sum over proxies of log(rank / networks). Here a fixed
+    sample takes the place of the networks that are compared, so that a standing does not depend on the company.
 
     Attributes:
         scales: Of each proxy.

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, MutableMapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from coevo.accuracy.data import find_file, load_train, task_of
 from coevo.accuracy.settings import DataSettings, LimitSettings
@@ -57,7 +57,7 @@ class ZeroCostSettings(DataSettings, LimitSettings):
     """Settings of `coevo.accuracy.zero_cost`: the data, limits, and what is looked at.
 
     Attributes:
-        train_images: Images that batches are taken from, in turn.
+        train_images: Images that batches are taken from, in turn; at least two batches.
         proxies: The figures, see `coevo.accuracy.proxies`; all count alike.
         batch_size: Images, real or of noise, in a pass.
         repeats: Initialisations, each with other images, that a figure is the mean of.
@@ -73,17 +73,26 @@ class ZeroCostSettings(DataSettings, LimitSettings):
         "meco",
         "synflow",
     )
-    batch_size: int = Field(default=16, ge=2)
+    batch_size: int = Field(default=32, ge=2)
     repeats: int = Field(default=1, ge=1)
     reference: int = Field(default=64, ge=2)
+
+    @model_validator(mode="after")
+    def _hold_two_batches(self) -> Self:
+        if self.train_images < 2 * self.batch_size:
+            raise ValueError(
+                f"train_images must be at least two batches, 2 * batch_size = {2 * self.batch_size}, "
+                f"got {self.train_images}"
+            )
+        return self
 
 
 class ZeroCostAccuracy:
     """1 minus a network's standing among the reference networks, by proxies (socket `AccuracyModel`).
 
-    A proxy that a network does not have (NaN or infinite, as where the output depends on no input) gives it the lowest
-    standing by that proxy. One that cannot be looked at (it raises, crashes, is out of time or memory) is an
-    `Accuracy` with a violation; among the reference networks it stands lowest.
+    A proxy that a network does not have (NaN or infinite, as where the output depends on no input) gives it a
+    standing next to 0, and so one below the networks that have them all. A network that cannot be looked at (it
+    raises, crashes, is out of time or memory) is an `Accuracy` with a violation; in the reference it has no proxy.
     """
 
     Settings: ClassVar[type[ZeroCostSettings]] = ZeroCostSettings
@@ -201,7 +210,7 @@ class ZeroCostAccuracy:
             if isinstance(outcome.value, dict):
                 known = {n: Accuracy(error=v, fidelity=n, seconds=outcome.seconds) for n, v in outcome.value.items()}
             else:
-                known = dict.fromkeys(self._settings.proxies, failure(outcome, "proxies"))
+                known = dict.fromkeys(self._settings.proxies, failure(outcome, "scoring"))
             indices = [unknown[place] for place in places]
             for name, key in self._keys(networks[indices[0]], seed).items():
                 memory[key] = known[name]
