@@ -139,13 +139,27 @@ def load_split(settings: DataSettings, near_file: str = "") -> Split:
         BackendError: They are JPEG files and pillow is missing.
         SpecError: More images are asked for than there are.
     """
-    file = find_file(settings, near_file)
-    task = TASKS[settings.data]
-    source = _digits() if file is None else _open(file, settings.data, task)
+    source = _source(settings, near_file)
     train, validation, test = _choose(source.labels, settings, near_file)
     train_part = source.part("train", train)
     mean, std = _moments(train_part.images)
+    task = task_of(settings, near_file)
     return Split(task, train_part, source.part("train", validation), source.part("test", test), mean, std)
+
+
+def load_train(settings: DataSettings, near_file: str = "") -> tuple[NDArray[np.float32], Labels]:
+    """Reads what weights may be fitted to and nothing else: images normalised by their own moments, and labels.
+
+    Returns:
+        ``(image, channel, height, width)`` and ``(image,)``, those of `Split.train`.
+
+    Raises:
+        DataError, BackendError, SpecError: As for `load_split`.
+    """
+    source = _source(settings, near_file)
+    train = source.part("train", _choose(source.labels, settings, near_file)[0])
+    mean, std = (moment[:, None, None] for moment in _moments(train.images))
+    return (train.images.astype(np.float32) - mean) / std, train.labels
 
 
 def interleave(labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -187,6 +201,11 @@ def _moments(images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     mean, square = sums / (images.size // images.shape[1])
     std = np.sqrt(np.maximum(square - mean**2, 0))
     return mean.astype(np.float32), np.where(std > 0, std, 1).astype(np.float32)
+
+
+def _source(settings: DataSettings, near_file: str) -> _Source:
+    file = find_file(settings, near_file)
+    return _digits() if file is None else _open(file, settings.data, TASKS[settings.data])
 
 
 def _digits() -> _Source:
