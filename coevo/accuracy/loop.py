@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTask
 from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
+from coevo.networks.quantised import calibrate, set_quantisation
 
 _MOMENTUM = 0.9
 _WARM_UP = 0.1
 _SCORING_BATCH = 256
 _MIRRORED = ("cifar10",)
+_CALIBRATION_BATCHES = 10
 
 # The first optimiser imports torch's compiler, which takes seconds: here, in the server, and not in every task.
 torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
@@ -99,6 +102,7 @@ def fit(module: nn.Module, split: Split, settings: TrainSettings, rng: torch.Gen
     optimizer = torch.optim.SGD(
         module.parameters(), lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay
     )
+    set_quantisation(module, settings.quantization == "straight_through")
     best, best_epoch, epoch = math.inf, 0, 0
     for epoch in range(1, settings.epochs + 1):
         loss = _train_epoch(module, optimizer, data, epoch, rng)
@@ -110,6 +114,8 @@ def fit(module: nn.Module, split: Split, settings: TrainSettings, rng: torch.Gen
                 best, best_epoch = share, epoch
             elif epoch - best_epoch >= settings.patience:
                 break
+    if settings.quantization == "post_training":
+        calibrate(module, (images for images, _ in islice(data.batches(rng), _CALIBRATION_BATCHES)))
     return Trained(_error(module, data, split.validation), _error(module, data, split.test), epoch)
 
 

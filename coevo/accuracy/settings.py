@@ -59,6 +59,9 @@ class TrainSettings(DataSettings, LimitSettings):
         augment: Whether training images are shifted by up to an eighth and, where mirror images are of the same
             class (cifar10), mirrored.
         patience: Stop once the validation error has not improved for so many epochs; None never stops early.
+        quantization: How a network with bit widths gets its integers: ``straight_through`` rounds from the first step
+            on, so that weights are trained for it; ``post_training`` trains floats and rounds what came out. Either
+            way the errors are those of the quantised network.
     """
 
     epochs: int = Field(default=8, ge=1)
@@ -68,3 +71,4 @@ class TrainSettings(DataSettings, LimitSettings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augment: bool = False
     patience: int | None = Field(default=None, ge=1)
+    quantization: Literal["straight_through", "post_training"] = "straight_through"
