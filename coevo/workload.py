@@ -99,6 +99,8 @@ class Layer:
     def __post_init__(self) -> None:
         if min(self.bounds) < 1 or min(*self.stride, *self.dilation) < 1:
             raise ValueError(f"layer {self.name}: loop bounds, stride and dilation must be at least 1: {self}")
+        if self.bits is not None and any(width is not None and width < 1 for width in self.bits):
+            raise ValueError(f"layer {self.name}: a word must have at least 1 bit, got {self.bits}")
         if len(set(self.kept)) < len(self.kept):
             raise ValueError(f"layer {self.name}: keeps an operand twice: {', '.join(self.kept)}")
 

@@ -193,9 +193,7 @@ def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Mac
     return _figures(different, bits, energy, lambda values: np.array(values, dtype=np.float64)[which, None])
 
 
-def _figures(
-    machines: Sequence[Accelerator], bits: Mapping[str, Any], mac_energy: Any, column: Column
-) -> Machines:
+def _figures(machines: Sequence[Accelerator], bits: Mapping[str, Any], mac_energy: Any, column: Column) -> Machines:
     """Returns the machines' figures.
 
     Args:
@@ -281,4 +279,6 @@ def batch_of_one(layer: Layer, machine: Accelerator) -> Batch:
     """Returns one pair as plain numbers instead of arrays, every memory a level of its own."""
     bits = {operand: float(width) for operand, width in zip(OPERANDS, machine.bits_of(layer), strict=True)}
     structure = structure_of(machine, layer.has_weights)
-    return Batch(structure, layers_of([layer], _alone), _figures([machine], bits, mac_energy_pj(layer, machine), _alone))
+    return Batch(
+        structure, layers_of([layer], _alone), _figures([machine], bits, mac_energy_pj(layer, machine), _alone)
+    )

@@ -124,9 +124,7 @@ class Cell:
         if missing:
             raise ValueError(f"no value for {', '.join(missing)}")
         stages = {f"stage{i}": i for i in range(1, STAGES + 1)} | {f"reduction{i}": i + 1 for i in range(1, STAGES)}
-        nodes = with_bits(
-            _nodes(choices, self._settings, task.classes), self._settings.bits, Picker(choices), stages
-        )
+        nodes = with_bits(_nodes(choices, self._settings, task.classes), self._settings.bits, Picker(choices), stages)
         return Graph(f"cell {to_string(choices)}", (task.channels, task.resolution, task.resolution), nodes)
 
     @staticmethod

@@ -16,9 +16,9 @@ from coevo.networks.quantised import ActivationGrid, QuantisedConv2d, QuantisedL
 class GraphModule(nn.Module):
     """A network that runs a graph's nodes in order.
 
-    Node ``stage1.block2.expand`` is the submodule of that name. Nodes with bits read what is stored in so many: the 4-bit
-    output of that node is the submodule ``stored4.stage1.block2.expand``. Weights are torch's defaults, drawn from its
-    generator: whoever trains calls ``torch.manual_seed`` before building.
+    Node ``stage1.block2.expand`` is the submodule of that name. Nodes with bits read what is stored in so many: the
+    4-bit output of that node is the submodule ``stored4.stage1.block2.expand``. Weights are torch's defaults, drawn
+    from its generator: whoever trains calls ``torch.manual_seed`` before building.
 
     Args:
         graph: The network; its output is flattened.
@@ -94,10 +94,7 @@ def _module(node: Node | Stored, given: Shape) -> nn.Module:  # noqa: PLR0911 - 
         case Conv():
             return _conv(node, given[0])
         case Linear():
-            linear = nn.Linear(given[0] * given[1] * given[2], node.features)
-            if node.bits:
-                linear = QuantisedLinear(linear, node.bits[0])
-            return nn.Sequential(nn.Flatten(), linear, nn.Unflatten(1, (node.features, 1, 1)))
+            return _linear(node, given[0] * given[1] * given[2])
         case Pool(mode="avg"):
             return nn.AvgPool2d(node.kernel, node.stride, node.padding, count_include_pad=False)
         case Pool():
@@ -107,14 +104,24 @@ def _module(node: Node | Stored, given: Shape) -> nn.Module:  # noqa: PLR0911 - 
         case Add():
             return Sum()
         case Norm():
-            parts: OrderedDict[str, nn.Module] = OrderedDict(norm=nn.BatchNorm2d(given[0]))
-            if node.after:
-                parts["after"] = _activation(node.after)
-            return nn.Sequential(parts)
+            return _norm(node, given[0])
         case Zeros():
             return Nothing()
         case Stored():
             return ActivationGrid(node.bits)
+
+
+def _linear(node: Linear, features: int) -> nn.Sequential:
+    linear = nn.Linear(features, node.features)
+    own = QuantisedLinear(linear, node.bits[0]) if node.bits else linear
+    return nn.Sequential(nn.Flatten(), own, nn.Unflatten(1, (node.features, 1, 1)))
+
+
+def _norm(node: Norm, channels: int) -> nn.Sequential:
+    parts: OrderedDict[str, nn.Module] = OrderedDict(norm=nn.BatchNorm2d(channels))
+    if node.after:
+        parts["after"] = _activation(node.after)
+    return nn.Sequential(parts)
 
 
 def _conv(node: Conv, channels: int) -> nn.Sequential:

@@ -3,20 +3,26 @@
 Both grids are those of B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-
 Only Inference", CVPR 2018, r = S (q - Z) (eq. 1), with b bits:
 
-    weights      per output channel, symmetric: Z = 0, q from -(2^(b-1) - 1) to 2^(b-1) - 1, S by the largest magnitude.
-                 So the scale of a batch norm that follows can be folded in without another rounding: it multiplies a
-                 channel's weights and S alike, and q stays the same.
-    activations  per tensor, q from 0 to 2^b - 1, from the least to the largest value or 0, whichever is farther (eq.
-                 12 and sec. 3: 0 is on the grid); after a ReLU, Z = 0.
+    weights      per output channel, symmetric: Z = 0, q from -(2^(b-1) - 1) to 2^(b-1) - 1. So the scale of a batch
+                 norm that follows can be folded in without another rounding: it multiplies a channel's weights and
+                 S alike, and q stays the same.
+    activations  per tensor, q from 0 to 2^b - 1; Z is a whole number, so that 0 is on the grid (sec. 2.1), and 0 after
+                 a ReLU.
+
+S is the least that clips nothing (by the largest weight; by the least and the largest activation), or 2 <|r|> / sqrt(Q)
+if that is less, with Q the farthest q from Z (S. K. Esser et al., "Learned Step Size Quantization", ICLR 2020, sec.
+2.1, where S starts from it): with few bits, clipping the largest values costs less than a coarse grid.
 
 Gradients pass the rounding as if it were not there and are 0 where a value is clipped (the straight-through
 estimator: Y. Bengio, N. Leonard, A. Courville, "Estimating or Propagating Gradients Through Stochastic Neurons for
 Conditional Computation", 2013). The ranges of activations are running means of batches' ranges, taken in training
-mode (Jacob et al., sec. 3.1) and frozen otherwise. Biases and batch norms are added in wide sums: they stay floats.
+mode (Jacob et al., sec. 3.1), as are the means of |r|, and frozen otherwise. Biases and batch norms are applied to
+wide sums: they stay floats.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -30,7 +36,7 @@ _MOMENTUM = 0.05
 """Of the running ranges, once there were as many batches as its inverse."""
 
 _SHRINKS = tuple(1 - 0.04 * i for i in range(18))
-"""Ranges that `calibrate` tries for weights, over the largest magnitude."""
+"""Steps that `calibrate` tries for weights, over the one that training takes."""
 
 _LEAST_SCALE = 1e-8
 """For channels and maps that are all zeros."""
@@ -82,24 +88,28 @@ def with_stored(graph: Graph) -> tuple[tuple[Node | Stored, Shape], ...]:
 
 
 class ActivationGrid(nn.Module):
-    """Rounds activations to a grid whose range it learns from what it sees in training mode.
+    """Rounds activations to a grid whose range comes from what it sees in training mode.
 
     Args:
         bits: Of an activation.
 
     Attributes:
         on: Whether it rounds (and looks); off, values pass as they are.
+        low, high: Running means of batches' least and largest values, or 0.
+        size: That of their mean magnitudes.
+        seen: Number of batches.
     """
 
     low: Tensor
     high: Tensor
+    size: Tensor
     seen: Tensor
 
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.on = True
         self._most = 2**bits - 1
-        for name in ("low", "high", "seen"):
+        for name in ("low", "high", "size", "seen"):
             self.register_buffer(name, torch.zeros(()))
 
     def forward(self, values: Tensor) -> Tensor:
@@ -108,18 +118,21 @@ class ActivationGrid(nn.Module):
             return values
         if self.training:
             self._look(values.detach())
-        scale = ((self.high - self.low) / self._most).clamp(min=_LEAST_SCALE)
-        zero = (-self.low / scale).round().to(torch.int32)
+        width = self.high - self.low
+        largest = self._most * torch.maximum(self.high, -self.low) / width.clamp(min=_LEAST_SCALE)
+        scale = torch.minimum(width / self._most, 2 * self.size / largest.clamp(min=1).sqrt()).clamp(min=_LEAST_SCALE)
+        zero = (-self.low / width.clamp(min=_LEAST_SCALE) * self._most).round().to(torch.int32)
         return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, self._most)
 
     @torch.no_grad()
     def _look(self, values: Tensor) -> None:
-        """Moves the range: the mean of the first batches, later a running one."""
+        """Moves the figures: the mean of the first batches, later a running one."""
         low, high = torch.aminmax(values)
         self.seen += 1
         rate = (1 / self.seen).clamp(min=_MOMENTUM)
         self.low.lerp_(low.clamp(max=0), rate)
         self.high.lerp_(high.clamp(min=0), rate)
+        self.size.lerp_(torch.linalg.vector_norm(values, 1) / values.numel(), rate)
 
 
 class WeightGrid(nn.Module):
@@ -131,6 +144,7 @@ class WeightGrid(nn.Module):
 
     Attributes:
         on: Whether it rounds.
+        shrink: What `fit` multiplied each channel's step by ``(channel,)``.
     """
 
     shrink: Tensor
@@ -146,8 +160,9 @@ class WeightGrid(nn.Module):
         return self._rounded(weights, self.shrink) if self.on else weights
 
     def _rounded(self, weights: Tensor, shrink: Tensor) -> Tensor:
-        largest = weights.detach().abs().flatten(1).amax(1)
-        scale = (largest * shrink / self._most).clamp(min=_LEAST_SCALE)
+        sizes = weights.detach().abs().flatten(1)
+        scale = torch.minimum(sizes.amax(1) / self._most, 2 * sizes.mean(1) / math.sqrt(self._most))
+        scale = (scale * shrink).clamp(min=_LEAST_SCALE)
         zero = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
         return torch.fake_quantize_per_channel_affine(weights, scale, zero, 0, -self._most, self._most)
 
@@ -177,7 +192,8 @@ class QuantisedConv2d(nn.Conv2d):
 
     def forward(self, values: Tensor) -> Tensor:
         """Returns the convolution of values ``(batch, channel, height, width)``."""
-        return self._conv_forward(values, self.grid(self.weight), self.bias)
+        output: Tensor = self._conv_forward(values, self.grid(self.weight), self.bias)
+        return output
 
 
 class QuantisedLinear(nn.Linear):
