@@ -1,6 +1,6 @@
 """What bit widths cost in accuracy and give in energy: one network of cifar10_mbconv, trained at several widths.
 
-    python experiments/what_bits_cost.py                     # about 20 minutes on one core
+    python experiments/what_bits_cost.py                     # about 7 minutes of one core
     python experiments/what_bits_cost.py --epochs 1 --seeds 1
 
 Needs CIFAR-10 in the folder that COEVO_DATA names. Every width of a seed starts from the same weights and sees the

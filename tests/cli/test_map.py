@@ -367,6 +367,8 @@ def test_a_mistake_on_the_command_line_is_one_line(complaint, arguments, said):
 
 
 def test_a_layer_without_any_mapping_says_which_memory_how_much_it_needs_and_has(complaint):
-    line = complaint("--accelerator", "shidiannao", "--layer", "m=4 bits=16/16/64 name=wide", "--set", "word_bits.outputs=8")
+    line = complaint(
+        "--accelerator", "shidiannao", "--layer", "m=4 bits=16/16/64 name=wide", "--set", "word_bits.outputs=8"
+    )
     assert "layer wide" in line and "valid mapping" in line
     assert re.search(r"needs \d+ bytes .*has \d", line), line
