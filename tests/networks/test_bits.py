@@ -207,6 +207,11 @@ def test_ranges_are_means_of_batches_and_frozen_in_evaluation() -> None:
     assert grid.high.item() == pytest.approx(3)
 
 
+def test_what_is_no_number_is_not_rounded_to_one() -> None:
+    assert ActivationGrid(4)(torch.tensor([float("nan"), 1.0])).isnan().any(), "training sees that it diverged"
+    assert WeightGrid(4, 1)(torch.tensor([[float("nan"), 1.0]])).isnan().any()
+
+
 def graph(bits: tuple[int, int] | None) -> Graph:
     nodes = (
         Conv("a", INPUT, 4, kernel=3, bits=bits),
