@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
 from coevo.networks.modules import GraphModule
 from coevo.networks.narrow import narrowed
+from coevo.networks.quantised import calibrate, set_quantisation
 from coevo.protocols import NetworkFamily, Task
 
 MOMENTUM = 0.9
 SCORING_BATCH = 256
+_CALIBRATION_BATCHES = 10
 _MIRRORED = ("cifar10", "fashion_mnist")
 
 # The first optimiser imports torch's compiler, which takes seconds: here, in the server, and not in every task.
@@ -147,6 +150,7 @@ def fit(
     plan = plan or Plan()
     data = Images(split, settings, next(module.parameters()).device)
     optimizer = _optimizer(module, settings)
+    set_quantisation(module, settings.quantization == "straight_through")
     begun, curve = _resume(plan.checkpoint, module, optimizer, rng)
     epoch = begun
     for epoch in range(begun + 1, settings.epochs + 1):
@@ -160,6 +164,9 @@ def fit(
                 break
         if plan.checkpoint and epoch < settings.epochs:
             _keep(Path(plan.checkpoint), module, optimizer, rng, epoch, curve)
+    if settings.quantization == "post_training":
+        calibrate(module, (images for images, _ in islice(data.batches(rng), _CALIBRATION_BATCHES)))
+        curve.clear()  # of the network in floats
     validation = curve[-1] if len(curve) == epoch else error_of(module, data, split.validation)
     trained = Trained(validation, error_of(module, data, split.test), epoch, tuple(curve))
     if plan.checkpoint:

@@ -78,6 +78,9 @@ class TrainSettings(DataSettings, LimitSettings):
         checkpoints: Whether a training that was killed goes on from its last epoch instead of from its start.
         after: A training that comes first, by what differs from these settings, such as ``{epochs: 1}``. Its weights
             are continued, by a warm restart: the schedule begins anew. If they are kept, it is not run again.
+        quantization: How a network with bit widths gets its integers: ``straight_through`` rounds from the first step
+            on, so that weights are trained for it; ``post_training`` trains floats and rounds what came out. Either
+            way the errors are those of the quantised network.
     """
 
     epochs: int = Field(default=8, ge=1)
@@ -95,6 +98,7 @@ class TrainSettings(DataSettings, LimitSettings):
     width: float = Field(default=1.0, gt=0, le=1)
     depth: float = Field(default=1.0, gt=0, le=1)
     patience: int | None = Field(default=None, ge=1)
+    quantization: Literal["straight_through", "post_training"] = "straight_through"
     stop_dominated: bool = False
     keep_weights: bool = False
     checkpoints: bool = False

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.errors import SpecError, near
+from coevo.networks.bits import BitSettings, bit_genes, with_bits
+from coevo.networks.choices import Picker
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Zeros
 from coevo.networks.lowering import lower
 from coevo.protocols import Task
@@ -70,11 +72,14 @@ class CellSettings(BaseModel):
     Attributes:
         channels: Of the first stage (C); they double at each reduction.
         cells: Of each stage (N).
+        bits: Bit widths (`coevo.networks.bits`); None leaves them to the accelerator, and trains in float. A residual
+            block between two stages has those of the second.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     channels: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
     cells: Annotated[int, Field(strict=True, ge=1, le=64)] = 5
+    bits: BitSettings | None = None
 
 
 class Cell:
@@ -107,8 +112,9 @@ class Cell:
 
     @property
     def genes(self) -> tuple[Gene, ...]:
-        """One per edge, ``node2.from1`` being the edge from node 1 to node 2."""
-        return tuple(Gene(_edge(*edge), OPERATIONS, ordered=False) for edge in EDGES)
+        """One per edge, ``node2.from1`` being the edge from node 1 to node 2; then those of the bits."""
+        edges = (Gene(_edge(*edge), OPERATIONS, ordered=False) for edge in EDGES)
+        return (*edges, *bit_genes(self._settings.bits, STAGES))
 
     def encoding(self, choices: Mapping[str, Any]) -> list[float]:
         """Returns the cell as numbers that isomorphic cells share: what its live paths compute, see `live_paths`.
@@ -137,11 +143,11 @@ class Cell:
         """Returns the description from which workload and module are made.
 
         Args:
-            choices: The operation of every edge by gene.
+            choices: The operation of every edge by gene, and the bits.
             task: What the network is deployed for; None for the family's own task.
 
         Raises:
-            ValueError: An edge has no operation.
+            ValueError: A gene has no value.
             SpecError: As for `workload`.
         """
         task = task or self._task
@@ -149,8 +155,9 @@ class Cell:
         missing = [_edge(*edge) for edge in EDGES if _edge(*edge) not in choices]
         if missing:
             raise ValueError(f"no value for {', '.join(missing)}")
-        nodes = _nodes(choices, self._settings, task.classes)
-        return Graph(f"cell {to_string(choices)}", (task.channels, task.resolution, task.resolution), tuple(nodes))
+        stages = {f"stage{i}": i for i in range(1, STAGES + 1)} | {f"reduction{i}": i + 1 for i in range(1, STAGES)}
+        nodes = with_bits(_nodes(choices, self._settings, task.classes), self._settings.bits, Picker(choices), stages)
+        return Graph(f"cell {to_string(choices)}", (task.channels, task.resolution, task.resolution), nodes)
 
     @staticmethod
     def _check(task: Task) -> None:
