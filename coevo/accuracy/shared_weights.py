@@ -71,8 +71,8 @@ def shared_shapes(family: GraphFamily) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the shared tensors of a family's whole space, by name, in alphabetical order.
 
     Networks are drawn, half of every network's genes at their largest choice, to find every tensor; then, from the
-    largest network that has it, the ordered genes are raised one by one as far as the tensor stays. This is exact where a
-    tensor's extents grow with each ordered gene by itself, as widths, expansions and kernels do, whatever the others are.
+    largest network that has it, the ordered genes are raised one by one as far as the tensor stays. This is exact
+    where a tensor's extents grow with each ordered gene by itself, as they do with widths, expansions and kernels.
     """
     space = Space(family.genes)
     best: dict[str, tuple[tuple[int, ...], Genomes]] = {}
@@ -85,7 +85,7 @@ def shared_shapes(family: GraphFamily) -> dict[str, tuple[int, ...]]:
         return shapes
 
     shapes: dict[str, tuple[int, ...]] = {}
-    for genome in draw(space, _DRAWN):
+    for genome in np.unique(draw(space, _DRAWN), axis=0):
         _enlarge(shapes, look(genome))
     for name in sorted(best):
         _enlarge(shapes, {name: _raised(space, name, best[name][1], look)})

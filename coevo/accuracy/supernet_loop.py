@@ -209,25 +209,21 @@ def _train_epoch(
     return float(torch.stack(losses).mean())
 
 
-def _sandwich(
-    logits: Callable[[Choices], Tensor], labels: Tensor, sampler: Sampler, random_networks: int
-) -> Tensor:
-    """Gradients of the largest network's loss, and of the smallest's and some others', whose labels its outputs are.
+def _sandwich(logits: Callable[[Choices], Tensor], labels: Tensor, sampler: Sampler, random_networks: int) -> Tensor:
+    """Sums the gradients of the largest network, and of the smallest and some others, which learn its outputs.
 
     Source: the sandwich rule and in-place distillation of J. Yu, T. Huang: Universally Slimmable Networks, ICCV 2019,
-    algorithm 1. The gradients are averaged over the networks.
+    algorithm 1.
 
     Returns:
         The largest network's loss.
     """
-    count = 2 + random_networks
     outputs = logits(sampler.largest())
-    loss = functional.cross_entropy(outputs, labels)
-    _backward(loss / count)
+    loss = _backward(functional.cross_entropy(outputs, labels))
     taught = outputs.detach().softmax(1)
     for choices in (sampler.smallest(), *(sampler.uniform() for _ in range(random_networks))):
-        _backward(functional.cross_entropy(logits(choices), taught) / count)
-    return loss.detach()
+        _backward(functional.cross_entropy(logits(choices), taught))
+    return loss
 
 
 def _backward(loss: Tensor) -> Tensor:
