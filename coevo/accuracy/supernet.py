@@ -177,7 +177,7 @@ class SupernetAccuracy:
             tasks.close()
         if not isinstance(outcome.value, float):
             reason = failure(outcome, "training").reason.replace("time_limit_s", "training_limit_s")
-            raise BackendError(f"supernet: {reason}; what was trained is kept beside {file}")
+            raise BackendError(f"supernet: {reason}; another try goes on from the last whole epoch")
         print(f"supernet: trained in {outcome.seconds:.0f} s, last loss {outcome.value:.3f}", file=sys.stderr)
 
     def _processes(self, function: str, time_limit_s: float) -> NetworkTasks:

@@ -102,7 +102,7 @@ def train(
         training.seconds += time.perf_counter() - began
         save(unfinished, {**training.tensors, **_momentum(training)}, _facts(training))
     save(file, training.tensors, _facts(training))
-    unfinished.unlink()
+    unfinished.unlink(missing_ok=True)  # another run may train the same beside this one, and be done first
     return training.loss
 
 
@@ -137,9 +137,9 @@ def recalibrate(module: nn.Module, data: _Data, part: Part, images: int) -> None
             layer.reset_running_stats()
             layer.momentum = None  # the plain average of all batches
     module.train()
-    for start in range(0, min(images, len(part)), _SCORING_BATCH):
-        batch = torch.from_numpy(part.images[start : min(start + _SCORING_BATCH, images)]).to(data.device)
-        module(data.normalised(batch))
+    shown = part.images[:images]
+    for batch in np.array_split(shown, -(-len(shown) // _SCORING_BATCH)):  # alike in size: one image has no variance
+        module(data.normalised(torch.from_numpy(batch).to(data.device)))
 
 
 def _limited(settings: SupernetSettings, work: Callable[[torch.device], Value]) -> Value | str:
