@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from tiny_family import TinyFamily, TinySettings
 from torch import Tensor
 
-from coevo.accuracy import supernet_loop
+from coevo.accuracy import shared_weights, supernet_loop
 from coevo.accuracy.data import Split, load_split
 from coevo.accuracy.shared_tensors import inherited, load, logits_of, new_tensors, part, save
 from coevo.accuracy.shared_weights import Choices, GraphFamily, Sampler, Slice, shared_shapes, slices
@@ -155,6 +155,11 @@ def test_shared_tensors_are_no_larger_than_the_largest_networks_parts() -> None:
         for piece in slices(family.graph(space.decode(genome))).values():
             largest[piece.shared] = tuple(map(max, piece.shape, largest.get(piece.shared, piece.shape)))
     assert shared_shapes(family) == largest
+
+
+def test_a_few_networks_tell_the_largest_shape_of_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_weights, "_DRAWN", 100)
+    assert shared_shapes(_shipped("digits_mbconv")) == _shapes("digits_mbconv")
 
 
 def test_the_largest_network_has_its_shared_tensors_whole() -> None:
