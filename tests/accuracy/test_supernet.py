@@ -158,7 +158,7 @@ def test_shared_tensors_are_no_larger_than_the_largest_networks_parts() -> None:
 
 
 def test_a_few_networks_tell_the_largest_shape_of_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_weights, "_DRAWN", 100)
+    monkeypatch.setattr(shared_weights, "_DRAWN", 60)
     assert shared_shapes(_shipped("digits_mbconv")) == _shapes("digits_mbconv")
 
 
