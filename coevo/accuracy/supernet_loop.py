@@ -170,7 +170,7 @@ def _begin(
         saved, facts = load(unfinished)
         tensors = {name: tensor for name, tensor in saved.items() if not name.startswith(_OPTIMIZER)}
     else:
-        saved, facts = {}, {"epochs": "0", "seconds": "0"}
+        saved, facts = {}, {"epochs": "0", "seconds": "0", "loss": "nan"}
         tensors = new_tensors(shared_shapes(family), torch.Generator().manual_seed(_words(seed, 0)[0]))
     tensors = {name: tensor.to(device).requires_grad_() for name, tensor in tensors.items()}
     optimizer = torch.optim.SGD(
@@ -179,7 +179,7 @@ def _begin(
     for name, tensor in tensors.items():
         if _OPTIMIZER + name in saved:
             optimizer.state[tensor]["momentum_buffer"] = saved[_OPTIMIZER + name].to(device)
-    return Training(tensors, optimizer, int(facts["epochs"]), float(facts["seconds"]))
+    return Training(tensors, optimizer, int(facts["epochs"]), float(facts["seconds"]), float(facts["loss"]))
 
 
 def _train_epoch(

@@ -262,6 +262,22 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.safetensors", "whole.safetensors"]
 
 
+def test_a_training_that_is_killed_at_its_end_is_only_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights.safetensors"
+
+    def killed(path: Path, *arguments: Any) -> None:
+        if path == file:
+            raise KeyboardInterrupt
+        save(path, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supernet_loop, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _train(_family(), file)
+    monkeypatch.setattr(supernet_loop, "_train_epoch", None)
+    assert _train(_family(), file) == float(load(file)[1]["loss"]) > 0
+
+
 @pytest.mark.parametrize(
     ("make", "rule"), [(_family, "sandwich"), (lambda: _shipped("cell"), "single_path")], ids=["mbconv", "cell"]
 )
