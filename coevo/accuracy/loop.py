@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +28,8 @@ from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTask
 from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
-from coevo.networks.modules import GraphModule
-from coevo.networks.narrow import narrowed
+from coevo.networks.narrow import reduced
 from coevo.networks.quantised import calibrate, set_quantisation
-from coevo.protocols import NetworkFamily, Task
 
 MOMENTUM = 0.9
 SCORING_BATCH = 256
@@ -232,16 +229,6 @@ def error_of(module: nn.Module, data: Images, part: Part) -> float:
     return wrong / len(part)
 
 
-def built(family: NetworkFamily, choices: Mapping[str, Any], task: Task, settings: TrainSettings) -> nn.Module:
-    """Returns the untrained network at the settings' share of resolution, width and depth."""
-    if settings.resolution == settings.width == settings.depth == 1:
-        return family.module(choices)
-    if settings.depth < 1:
-        family = family.shallower(settings.depth)  # type: ignore[attr-defined]
-    reduced = replace(task, resolution=max(1, round(settings.resolution * task.resolution)))
-    return GraphModule(narrowed(family.graph(choices, reduced), settings.width))  # type: ignore[attr-defined]
-
-
 def _train(task: NetworkTask, shared: Sequence[tuple[Split, TrainSettings]], device: torch.device) -> Trained:
     """Runs the trainings of the chain that are not kept yet, one after the other."""
     family, choices, entropy, extra = task
@@ -250,7 +237,8 @@ def _train(task: NetworkTask, shared: Sequence[tuple[Split, TrainSettings]], dev
     weights_seed, order_seed = _seeds(entropy)
     torch.manual_seed(weights_seed)
     first = 0
-    module = built(family, choices, shared[0][0].task, shared[0][1]).to(device)
+    families = [reduced(family, split.task, **settings.reduction) for split, settings in shared]
+    module = families[0].module(choices).to(device)
     if plan.parent:
         parent = checkpoint.read(Path(plan.parent))
         if parent is None:
@@ -259,6 +247,7 @@ def _train(task: NetworkTask, shared: Sequence[tuple[Split, TrainSettings]], dev
     for i in reversed(range(len(shared) - 1)):
         found = kept[i]
         if found is not None and checkpoint.load(module, found[0]):
+            module = _moved(module, families[i].module(choices).to(device))
             first = i + 1
             break
     trained = Trained(1.0, 1.0, 0)
@@ -267,8 +256,8 @@ def _train(task: NetworkTask, shared: Sequence[tuple[Split, TrainSettings]], dev
         if i > 0:
             weights_seed, order_seed = _seeds((*entropy, i))
             torch.manual_seed(weights_seed)  # layers that draw, dropout say
-            if shared[i][1].resolution != shared[i - 1][1].resolution:
-                module = _moved(module, built(family, choices, split.task, settings).to(device))
+            if settings.resolution != shared[i - 1][1].resolution:
+                module = _moved(module, families[i].module(choices).to(device))
         last = i == len(shared) - 1
         rng = torch.Generator().manual_seed(order_seed)
         trained = fit(module, split, settings, rng, plan if last else None)
@@ -358,9 +347,5 @@ def _resume(
 
 def _fidelity(chain: Sequence[TrainSettings], epochs: int, images: int) -> str:
     """What kind of figure it is: ``1 + 4 epochs, 6000 images, resolution x 0.5``."""
-    settings = chain[-1]
     counts = " + ".join([*(str(before.epochs) for before in chain[:-1]), str(epochs)])
-    reduced = [
-        f"{name} x {share:g}" for name in ("resolution", "width", "depth") if (share := getattr(settings, name)) < 1
-    ]
-    return ", ".join([f"{counts} epochs", f"{images} images", *reduced])
+    return ", ".join([f"{counts} epochs", f"{images} images", *chain[-1].reductions])

@@ -47,11 +47,37 @@ class LimitSettings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class ReducedSettings(BaseModel):
+    """Cheaper networks in the place of those that are meant (`coevo.networks.narrow`).
+
+    Attributes:
+        resolution: Share of the height and width that networks compute at.
+        width: Share of every convolution's channels.
+        depth: Share of the cells that the family repeats (``cell`` alone).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    resolution: float = Field(default=1.0, gt=0, le=1)
+    width: float = Field(default=1.0, gt=0, le=1)
+    depth: float = Field(default=1.0, gt=0, le=1)
+
+    @property
+    def reduction(self) -> dict[str, float]:
+        """The shares by name."""
+        return {"resolution": self.resolution, "width": self.width, "depth": self.depth}
+
+    @property
+    def reductions(self) -> list[str]:
+        """What is reduced, in words."""
+        return [f"{name} x {share:g}" for name, share in self.reduction.items() if share < 1]
+
+
 _KEEPING = ("keep_weights", "checkpoints", "time_limit_s", "memory_limit_mib", "device")
 """Settings that no figure depends on."""
 
 
-class TrainSettings(DataSettings, LimitSettings):
+class TrainSettings(DataSettings, LimitSettings, ReducedSettings):
     """Settings of `coevo.accuracy.train`: the data, limits, and how each network is trained.
 
     Attributes:
@@ -68,9 +94,6 @@ class TrainSettings(DataSettings, LimitSettings):
             class, mirrored.
         cutout: Side of a square that is blanked at a random place in every training image [pixel]; 0 for none.
         mixed_precision: Whether convolutions compute in half precision where that is safe (bfloat16).
-        resolution: Share of the height and width that networks compute at: a cheaper proxy.
-        width: Share of every convolution's channels: a cheaper proxy.
-        depth: Share of the cells that the family repeats (``cell`` alone): a cheaper proxy.
         patience: Stop once the validation error has not improved for so many epochs; None never stops early.
         stop_dominated: Whether a training stops, as a failure, once even the best improvement that earlier trainings
             of the run had from this epoch on would leave it worse than a design that costs no more.
@@ -94,9 +117,6 @@ class TrainSettings(DataSettings, LimitSettings):
     augment: bool = False
     cutout: int = Field(default=0, ge=0)
     mixed_precision: bool = False
-    resolution: float = Field(default=1.0, gt=0, le=1)
-    width: float = Field(default=1.0, gt=0, le=1)
-    depth: float = Field(default=1.0, gt=0, le=1)
     patience: int | None = Field(default=None, ge=1)
     quantization: Literal["straight_through", "post_training"] = "straight_through"
     stop_dominated: bool = False

@@ -19,11 +19,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from coevo.accuracy.data import Split, find_file, load_split, task_of
-from coevo.accuracy.settings import DataSettings, LimitSettings
+from coevo.accuracy.settings import DataSettings, LimitSettings, ReducedSettings
 from coevo.accuracy.shared_weights import GraphFamily, has_graph, space_digest
 from coevo.accuracy.tasks import NetworkTasks, failure
 from coevo.design import Accuracy, Network, digest
 from coevo.errors import BackendError, SpecError
+from coevo.networks.narrow import reduced
 from coevo.protocols import Context, NetworkFamily, Task
 
 Rule = Literal["auto", "sandwich", "single_path"]
@@ -31,7 +32,7 @@ Rule = Literal["auto", "sandwich", "single_path"]
 _FORMAT = 1
 
 
-class SupernetSettings(DataSettings, LimitSettings):
+class SupernetSettings(DataSettings, LimitSettings, ReducedSettings):
     """Settings of `coevo.accuracy.supernet`; ``time_limit_s`` is of one network's scoring.
 
     Attributes:
@@ -126,6 +127,7 @@ class SupernetAccuracy:
         """
         if not networks:
             return
+        family = reduced(family, self.task, **self._settings.reduction)
         if not has_graph(family):
             raise SpecError(
                 f"supernet shares weights by a family's graph(choices), which {networks[0].family!r} does not have; "

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from coevo.accuracy.augmentation import rate_at
 from coevo.accuracy.data import Part, Split
 from coevo.accuracy.limits import is_out_of_memory, memory_limit, prepare
-from coevo.accuracy.loop import _MOMENTUM, _SCORING_BATCH, DivergedError, _Data, _error, rate_at
+from coevo.accuracy.loop import MOMENTUM, SCORING_BATCH, DivergedError, Images, error_of
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.shared_tensors import inherited, load, logits_of, new_tensors, save
 from coevo.accuracy.shared_weights import Choices, GraphFamily, Sampler, shared_shapes
@@ -90,7 +91,7 @@ def train(
     Raises:
         DivergedError: The loss becomes infinite or NaN.
     """
-    data = _Data(split, _train_settings(settings), device)
+    data = Images(split, _train_settings(settings), device)
     unfinished = file.with_suffix(".unfinished")
     training = _begin(family, settings, seed, unfinished, device)
     for epoch in range(training.epochs + 1, settings.epochs + 1):
@@ -114,20 +115,20 @@ def score(
     Raises:
         DivergedError: Its outputs are not finite.
     """
-    data = _Data(split, _train_settings(settings), device)
+    data = Images(split, _train_settings(settings), device)
     module = inherited(family.graph(choices), file).to(device)
     recalibrate(module, data, split.train, settings.calibration_images)
-    share = _error(module, data, split.validation)
+    share = error_of(module, data, split.validation)
     return Accuracy(
         error=share,
-        test_error=_error(module, data, split.test),
+        test_error=error_of(module, data, split.test),
         uncertainty=math.sqrt(share * (1 - share) / len(split.validation)),  # binomial: of counting so many images
-        fidelity=f"supernet, {settings.epochs} epochs, {len(split.train)} images",
+        fidelity=", ".join([f"supernet, {settings.epochs} epochs", f"{len(split.train)} images", *settings.reductions]),
     )
 
 
 @torch.no_grad()
-def recalibrate(module: nn.Module, data: _Data, part: Part, images: int) -> None:
+def recalibrate(module: nn.Module, data: Images, part: Part, images: int) -> None:
     """Sets batch norms' statistics to the average over batches of a part's first images.
 
     Source: J. Yu, T. Huang: Universally Slimmable Networks, ICCV 2019, section 3.3.
@@ -138,7 +139,7 @@ def recalibrate(module: nn.Module, data: _Data, part: Part, images: int) -> None
             layer.momentum = None  # the plain average of all batches
     module.train()
     shown = part.images[:images]
-    for batch in np.array_split(shown, -(-len(shown) // _SCORING_BATCH)):  # alike in size: one image has no variance
+    for batch in np.array_split(shown, -(-len(shown) // SCORING_BATCH)):  # alike in size: one image has no variance
         module(data.normalised(torch.from_numpy(batch).to(data.device)))
 
 
@@ -174,7 +175,7 @@ def _begin(
         tensors = new_tensors(shared_shapes(family), torch.Generator().manual_seed(_words(seed, 0)[0]))
     tensors = {name: tensor.to(device).requires_grad_() for name, tensor in tensors.items()}
     optimizer = torch.optim.SGD(
-        tensors.values(), lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay
+        tensors.values(), lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=settings.weight_decay
     )
     for name, tensor in tensors.items():
         if _OPTIMIZER + name in saved:
@@ -183,7 +184,7 @@ def _begin(
 
 
 def _train_epoch(
-    training: Training, family: GraphFamily, data: _Data, settings: SupernetSettings, epoch: int, seed: int
+    training: Training, family: GraphFamily, data: Images, settings: SupernetSettings, epoch: int, seed: int
 ) -> float:
     """Runs the epoch of that number, from 1, and returns the mean loss of its steps."""
     order_seed, networks_seed = _words(seed, epoch)
@@ -196,7 +197,7 @@ def _train_epoch(
     for step, (images, labels) in enumerate(data.batches(order), start=(epoch - 1) * data.steps):
         training.optimizer.zero_grad()
         for group in training.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * rate_at(step, settings.epochs * data.steps)
+            group["lr"] = settings.learning_rate * rate_at(step, settings.epochs * data.steps, data.settings)
 
         def logits(choices: Choices, images: Tensor = images) -> Tensor:
             return logits_of(family.graph(choices), training.tensors, images)

@@ -15,7 +15,7 @@ from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTasks, failure
 from coevo.accuracy.worker import Outcome
 from coevo.design import Accuracy, Network, digest
-from coevo.errors import SpecError
+from coevo.networks.narrow import reduced
 from coevo.protocols import Candidate, Context, NetworkFamily, Task
 
 if TYPE_CHECKING:
@@ -64,13 +64,7 @@ class TrainedAccuracy:
             SpecError: The family has no graph, or does not repeat cells.
         """
         for each in self._settings.chain:
-            if (each.resolution < 1 or each.width < 1 or each.depth < 1) and not hasattr(family, "graph"):
-                raise SpecError(
-                    "resolution, width and depth need a family that describes its networks as graphs (mbconv, cell)",
-                    field="resolution" if each.resolution < 1 else "width",
-                )
-            if each.depth < 1 and not hasattr(family, "shallower"):
-                raise SpecError("depth needs a family that repeats cells (cell); choose it by genes", field="depth")
+            reduced(family, self.task, **each.reduction)
 
     def score(
         self,

@@ -16,7 +16,6 @@ from tiny_family import TinyFamily, TinySettings
 from coevo.accuracy import inherit as inherit_model
 from coevo.accuracy import train as train_model
 from coevo.accuracy.checkpoint import inherit, load, read, save
-from coevo.accuracy.loop import built
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.train import WEIGHTS, weights_file
 from coevo.design import Accuracy, Network
@@ -24,7 +23,7 @@ from coevo.errors import RunError, SpecError
 from coevo.networks.cell import Cell, CellSettings, from_digits
 from coevo.networks.mbconv import MBConv, MBConvSettings
 from coevo.networks.modules import GraphModule
-from coevo.networks.narrow import narrowed
+from coevo.networks.narrow import narrowed, reduced
 from coevo.protocols import Candidate, Context, Task
 
 TASK = Task(1, 8, 10)
@@ -74,8 +73,10 @@ def test_even_the_least_share_leaves_a_channel() -> None:
 
 def test_a_reduced_network_computes_at_the_reduced_size() -> None:
     cell = Cell(CellSettings(channels=4, cells=4), Task(3, 32, 10))
-    settings = TrainSettings(resolution=0.5, width=0.5, depth=0.5)
-    module = built(cell, from_digits("334131"), Task(3, 32, 10), settings)
+    smaller = reduced(cell, Task(3, 32, 10), resolution=0.5, width=0.5, depth=0.5)
+    assert smaller.genes == cell.genes
+    assert smaller.workload(from_digits("334131")).macs < cell.workload(from_digits("334131")).macs / 25
+    module = smaller.module(from_digits("334131"))
     assert module.size == (16, 16)
     assert module.get_submodule("stem.conv").out_channels == 2
     names = {name for name, _ in module.named_modules()}

@@ -295,7 +295,7 @@ def test_recalibration_sets_the_statistics_of_the_images_it_is_shown(tmp_path: P
     save(tmp_path / "weights", new_tensors(shared_shapes(family), torch.Generator().manual_seed(0)), {})
     module = inherited(family.graph(_drawn(family, 1)[0]), tmp_path / "weights")
     stem: Any = module.get_submodule("stem")
-    data = supernet_loop._Data(split, supernet_loop._train_settings(SupernetSettings(**SMALL)), CPU)
+    data = supernet_loop.Images(split, supernet_loop._train_settings(SupernetSettings(**SMALL)), CPU)
     for _ in range(2):  # what was there before leaves no trace
         supernet_loop.recalibrate(module, data, split.train, 128)
         outputs = stem.conv(data.normalised(torch.from_numpy(split.train.images[:128])))
@@ -304,12 +304,12 @@ def test_recalibration_sets_the_statistics_of_the_images_it_is_shown(tmp_path: P
 
 
 def test_recalibration_averages_over_batches_of_like_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supernet_loop, "_SCORING_BATCH", 64)
+    monkeypatch.setattr(supernet_loop, "SCORING_BATCH", 64)
     family, split = _family(), _split()
     save(tmp_path / "weights", new_tensors(shared_shapes(family), torch.Generator().manual_seed(0)), {})
     module = inherited(family.graph(_drawn(family, 1)[0]), tmp_path / "weights")
     stem: Any = module.get_submodule("stem")
-    data = supernet_loop._Data(split, supernet_loop._train_settings(SupernetSettings(**SMALL)), CPU)
+    data = supernet_loop.Images(split, supernet_loop._train_settings(SupernetSettings(**SMALL)), CPU)
     supernet_loop.recalibrate(module, data, split.train, 65)
     outputs = stem.conv(data.normalised(torch.from_numpy(split.train.images[:65])))
     means = torch.stack([outputs[:33].mean((0, 2, 3)), outputs[33:].mean((0, 2, 3))])
