@@ -41,6 +41,7 @@ ProxyName = Literal[
     "zico",
 ]
 
+_SIZES = {"macs", "params"}
 _REFERENCE_SEED = 20261126
 _DRAWS_PER_NETWORK = 4
 _LOOK_FIELDS = {"data", "folder", "train_images", "validation_images", "device", "batch_size", "repeats"}
@@ -93,6 +94,9 @@ class ZeroCostAccuracy:
     A proxy that a network does not have (NaN or infinite, as where the output depends on no input) gives it a
     standing next to 0, and so one below the networks that have them all. A network that cannot be looked at (it
     raises, crashes, is out of time or memory) is an `Accuracy` with a violation; in the reference it has no proxy.
+
+    Attributes:
+        setup_seconds: Time that looking at the reference networks took, be it in an earlier process [s].
     """
 
     Settings: ClassVar[type[ZeroCostSettings]] = ZeroCostSettings
@@ -102,6 +106,7 @@ class ZeroCostAccuracy:
         self._near_file = near_file
         self._look = {"name": "zero_cost", **settings.model_dump(mode="json", include=_LOOK_FIELDS)}
         self._aggregates: dict[tuple[int, int], tuple[NetworkFamily, Aggregate]] = {}
+        self.setup_seconds = 0.0
         self._tasks = NetworkTasks("coevo.accuracy.proxies:proxy_task", self._inputs, settings.time_limit_s)
 
     @property
@@ -187,6 +192,9 @@ class ZeroCostAccuracy:
             networks = reference_networks(family, name, self._settings.reference)
             values = self.values(family, networks, seed, jobs, Context(memory=memory))
             self._aggregates[key] = (family, Aggregate.of(values))
+            for network in networks:
+                first = memory.get(next(iter(self._keys(network, seed).values())))
+                self.setup_seconds += 0.0 if first is None else first.seconds
         return self._aggregates[key][1]
 
     def _figures(
@@ -206,6 +214,11 @@ class ZeroCostAccuracy:
                 yield [i], known
             else:
                 unknown.append(i)
+        if set(self._settings.proxies) <= _SIZES:  # nothing to run
+            for i in unknown:
+                sizes = _sizes(family, networks[i])
+                yield [i], {name: Accuracy(sizes[name], fidelity=name) for name in self._settings.proxies}
+            return
         for places, outcome in self._tasks.run(family, [networks[i] for i in unknown], seed, jobs):
             if isinstance(outcome.value, dict):
                 known = {n: Accuracy(error=v, fidelity=n, seconds=outcome.seconds) for n, v in outcome.value.items()}
@@ -262,6 +275,12 @@ def reference_networks(family: NetworkFamily, name: str, count: int) -> list[Net
     drawn = space.sample(np.random.default_rng(_REFERENCE_SEED), _DRAWS_PER_NETWORK * count)
     different = {genome.tobytes(): genome for genome in drawn}
     return [Network(name, space.decode(genome)) for genome in list(different.values())[:count]]
+
+
+def _sizes(family: NetworkFamily, network: Network) -> dict[str, float]:
+    """The proxies that need no network to run."""
+    workload = family.workload(network.choices)
+    return {"params": float(workload.parameters), "macs": float(workload.macs)}
 
 
 def _value(figure: Accuracy) -> float:
