@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coevo.accuracy.data import Part, Split
+from coevo.accuracy.images import Images, MappedImages
 from coevo.accuracy.limits import is_out_of_memory, memory_limit, prepare
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTask
@@ -27,7 +28,6 @@ from coevo.design import Accuracy
 _MOMENTUM = 0.9
 _WARM_UP = 0.1
 _SCORING_BATCH = 256
-_MIRRORED = ("cifar10",)
 
 # The first optimiser imports torch's compiler, which takes seconds: here, in the server, and not in every task.
 torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
@@ -152,6 +152,14 @@ def shift_and_mirror(images: Tensor, margin: int, mirror: bool, rng: torch.Gener
     ]
 
 
+def _reader(images: Images | MappedImages, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Gives images on the device by their rows: mapped ones are read as they are asked for, others lie there whole."""
+    if isinstance(images, MappedImages):
+        return lambda rows: torch.from_numpy(images[rows.cpu().numpy()]).to(device)
+    resident = torch.from_numpy(images).to(device)
+    return lambda rows: resident[rows]
+
+
 class _Data:
     """Training images on a device, and how they are used; normalised batch by batch, where they are needed."""
 
@@ -161,7 +169,8 @@ class _Data:
         self.batch = min(settings.batch_size, len(split.train))
         self.steps = len(split.train) // self.batch
         self._classes = split.task.classes
-        self._images = torch.from_numpy(split.train.images).to(device)
+        self._images = _reader(split.train.images, device)
+        self._mirrored = split.mirrored
         self._labels = torch.from_numpy(split.train.labels).to(device)
         self._mean, self._std = (torch.from_numpy(v).to(device).view(1, -1, 1, 1) for v in (split.mean, split.std))
 
@@ -172,9 +181,9 @@ class _Data:
         """Yields (images, labels) of one epoch; the last, incomplete batch is left out."""
         order = torch.randperm(len(self._labels), generator=rng)[: self.steps * self.batch]
         for rows in order.view(self.steps, self.batch).to(self.device):
-            images = self.normalised(self._images[rows])
+            images = self.normalised(self._images(rows))
             if self.settings.augment:
-                images = shift_and_mirror(images, images.shape[-1] // 8, self.settings.data in _MIRRORED, rng)
+                images = shift_and_mirror(images, images.shape[-1] // 8, self._mirrored, rng)
             yield images, self._labels[rows]
 
     def logits(self, module: nn.Module, images: Tensor) -> Tensor:
