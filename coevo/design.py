@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -171,6 +172,7 @@ class Accuracy:
         violation: 0, or > 0 if there is no figure (diverged, out of time, crashed).
         reason: Why there is none.
         seconds: Time it took (never part of a front).
+        curve: Validation error after each epoch, 0..1, where a training took note of it.
     """
 
     error: float
@@ -180,6 +182,7 @@ class Accuracy:
     violation: float = 0.0
     reason: str = ""
     seconds: float = 0.0
+    curve: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ class Evaluation:
         violation: 0 if feasible, else the sum of the constraints' relative excess.
         reason: Which constraint, or why there is no figure; empty if feasible.
         step: Number of the `ask` that proposed it, from 0.
+        fidelity: How its accuracy was measured; empty if it has none.
     """
 
     id: str
@@ -205,6 +209,42 @@ class Evaluation:
     violation: float
     reason: str
     step: int
+    fidelity: str = ""
+
+
+@dataclass(frozen=True)
+class Final:
+    """What training a network anew, in full, over several seeds said of it.
+
+    Attributes:
+        errors: Validation error per seed, 0..1; empty if every training failed.
+        test_errors: Test error per seed, 0..1; empty if the model has none.
+        fidelity: What kind of figures they are.
+        reason: Why trainings failed; empty if none did.
+        stands: Whether no other design of the front is better in all objectives once errors are these.
+    """
+
+    errors: tuple[float, ...]
+    test_errors: tuple[float, ...]
+    fidelity: str
+    reason: str = ""
+    stands: bool = True
+
+    @property
+    def error(self) -> float:
+        """Mean validation error, 0..1; NaN if every training failed."""
+        return float(np.mean(self.errors)) if self.errors else math.nan
+
+
+EXTRAS = (
+    Quantity("test_error", "%", title="Test error"),
+    Quantity("final_error", "%", title="Final error"),
+    Quantity("final_error_std", "%", title="Final error, std"),
+    Quantity("final_test_error", "%", title="Final test error"),
+    Quantity("final_test_error_std", "%", title="Final test error, std"),
+    Quantity("final_front", title="On the final front"),
+)
+"""What may be known of designs of the front alone: by `FrontDesign.extras`, in this order."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +257,7 @@ class FrontDesign:
         workload: What is scored (at the deployment's resolution and classes).
         cost: The breakdown.
         accuracy: Validation and test error; None if no accuracy was asked for.
+        final: What training it anew in full said; None if that was not asked for, or is still to come.
     """
 
     evaluation: Evaluation
@@ -224,6 +265,22 @@ class FrontDesign:
     workload: Workload
     cost: Cost
     accuracy: Accuracy | None
+    final: Final | None = None
+
+    @cached_property
+    def extras(self) -> dict[str, float]:
+        """What is known beyond `Evaluation.metrics`, by the columns of `EXTRAS`."""
+        known: dict[str, float] = {}
+        if self.accuracy is not None and self.accuracy.test_error is not None:
+            known["test_error_pct"] = 100 * self.accuracy.test_error
+        if self.final is not None:
+            for stem, errors in (("final_error", self.final.errors), ("final_test_error", self.final.test_errors)):
+                if errors:
+                    known[f"{stem}_pct"] = 100 * float(np.mean(errors))
+                if len(errors) > 1:
+                    known[f"{stem}_std_pct"] = 100 * float(np.std(errors, ddof=1))
+            known["final_front"] = float(self.final.stands)
+        return known
 
 
 @dataclass(frozen=True)
@@ -241,12 +298,8 @@ class Front:
     def rows(self) -> list[dict[str, Any]]:
         """A row per design: id, every gene, every metric by its column; fit for ``pandas.DataFrame``."""
         return [
-            {"id": d.evaluation.id, **d.evaluation.genes, **d.evaluation.metrics}
-            | (
-                {}
-                if d.accuracy is None or d.accuracy.test_error is None
-                else {"test_error_pct": 100 * d.accuracy.test_error}
-            )
+            {"id": d.evaluation.id, **d.evaluation.genes, **d.evaluation.metrics, **d.extras}
+            | ({"fidelity": d.evaluation.fidelity} if d.evaluation.fidelity else {})
             for d in self.designs
         ]
 
@@ -268,6 +321,7 @@ class Results:
         space_sizes: Number of distinct designs of the ``network``, ``hardware`` and ``joint`` spaces.
         trainings: Networks trained.
         trainings_saved: Networks never trained because no hardware they came with was feasible.
+        training_seconds: Time that the trainings took, all together [s]; no figure depends on it.
     """
 
     name: str
@@ -282,3 +336,4 @@ class Results:
     space_sizes: Mapping[str, int]
     trainings: int
     trainings_saved: int
+    training_seconds: float = 0.0

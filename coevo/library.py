@@ -259,7 +259,7 @@ def find_data(kind: str, name: str, near_file: str = "") -> Path:
     """Returns the path of a data file by name or path.
 
     Args:
-        kind: ``accelerators``, ``spaces`` or ``experiments``.
+        kind: ``accelerators``, ``spaces``, ``experiments`` or ``experiments/correlations``.
         name: A name such as ``eyeriss``, or a path ending in ``.yaml`` or ``.yml``.
         near_file: The file that names it; a relative path is tried from its folder first.
 
@@ -273,7 +273,7 @@ def find_data(kind: str, name: str, near_file: str = "") -> Path:
     for path in tried:
         if path.is_file():
             return path
-    raise SpecError(f"no {kind[:-1]} named {name!r} {near(name, list_data(kind))}")
+    raise SpecError(f"no {kind.rpartition('/')[2][:-1]} named {name!r} {near(name, list_data(kind))}")
 
 
 def list_plugins(kind: str) -> list[str]:

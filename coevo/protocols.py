@@ -99,7 +99,12 @@ class Task:
 
 
 class NetworkFamily(Protocol):
-    """Genes to networks. Built as ``plugin(settings, task)``; one description gives both forms."""
+    """Genes to networks. Built as ``plugin(settings, task)``; one description gives both forms.
+
+    A family may also have ``graph(choices, task=None)``, the `coevo.networks.graph.Graph` of a network: then networks
+    can be made smaller for cheap training and share weights; ``encoding(choices)``, a network as a list of numbers, of
+    one length, for models that learn; and ``shallower(share)``, a family of the same genes that repeats less.
+    """
 
     Settings: ClassVar[type[BaseModel]]
 
@@ -137,7 +142,8 @@ class Context:
 
     Attributes:
         history: Networks of committed steps with their accuracies, in the order of asking, each once.
-        company: All networks of the present step, those that are scored already among them, in the order of asking.
+        company: The present step's networks that no earlier step had, in the order of asking; those of them that are
+            scored already are among them.
         memory: Results that are kept with the run, by a key that says all they depend on: what a model puts in is
             there after a resume.
         folder: Where weights may be kept; None if nowhere.
@@ -150,7 +156,11 @@ class Context:
 
 
 class AccuracyModel(Protocol):
-    """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths."""
+    """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
+
+    A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
+    begins; and ``close()``, which ends its processes.
+    """
 
     Settings: ClassVar[type[BaseModel]]
 

@@ -45,6 +45,9 @@ LayerKind = Literal["conv", "linear", "matmul", "pool", "add", "elementwise", "n
 MULTIPLYING: frozenset[LayerKind] = frozenset({"conv", "linear", "matmul"})
 """Kinds that multiply by a second operand, read in the place of the weights; all others are data movers."""
 
+WordBits = tuple[int | None, int | None, int | None]
+"""Bits of a word of (weights, inputs, outputs); None is the accelerator's."""
+
 Kept = tuple[Literal["inputs", "outputs"], ...]
 """Activations that stay on chip."""
 
@@ -70,7 +73,7 @@ class Layer:
         dilation: Of the window, (height, width).
         affine: Per-channel parameters that the module keeps with the layer (bias, batch-norm scale and
             shift). Deployment folds them into the weights; they count as parameters and cause no traffic.
-        bits: Bits of a word of (weights, inputs, outputs); None takes the accelerator's.
+        bits: Bits of a word of (weights, inputs, outputs); None takes the accelerator's, for all or for one.
         follows: Whether its inputs are what the layer before it writes, which nothing else reads.
         kept: Which of ``inputs`` and ``outputs`` stay on chip from and to its neighbours (`coevo.cost.kept`).
     """
@@ -89,13 +92,15 @@ class Layer:
     dilation: tuple[int, int] = (1, 1)
     affine: int = 0
     tied: bool = False
-    bits: tuple[int, int, int] | None = None
+    bits: WordBits | None = None
     follows: bool = False
     kept: Kept = ()
 
     def __post_init__(self) -> None:
         if min(self.bounds) < 1 or min(*self.stride, *self.dilation) < 1:
             raise ValueError(f"layer {self.name}: loop bounds, stride and dilation must be at least 1: {self}")
+        if self.bits is not None and any(width is not None and width < 1 for width in self.bits):
+            raise ValueError(f"layer {self.name}: a word must have at least 1 bit, got {self.bits}")
         if len(set(self.kept)) < len(self.kept):
             raise ValueError(f"layer {self.name}: keeps an operand twice: {', '.join(self.kept)}")
 

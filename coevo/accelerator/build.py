@@ -94,6 +94,7 @@ def _mac(spec: MachineSpec, own: MachineSpec) -> Mac:
         energy_pj=_figure(spec.mac.energy_pj, here.energy_pj, there.energy_pj),
         area_mm2=_figure(spec.mac.area_mm2, here.area_mm2, there.area_mm2),
         leakage_mw=_figure(spec.mac.leakage_mw, here.leakage_mw, there.leakage_mw),
+        precision_scalable=spec.mac.precision_scalable,
     )
 
 

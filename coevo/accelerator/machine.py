@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Literal
 
-from coevo.workload import DIMS, OPERANDS
+from coevo.workload import DIMS, OPERANDS, Layer
 
 MemoryKind = Literal["dram", "sram", "registers"]
 
@@ -161,11 +161,13 @@ class Mac:
         energy_pj: Per multiply-accumulate [pJ].
         area_mm2: Per multiplier-accumulator [mm2].
         leakage_mw: Static power of each [mW].
+        precision_scalable: Whether narrower operands leave part of it idle and so take less energy; it is no faster.
     """
 
     energy_pj: float
     area_mm2: float
     leakage_mw: float = 0.0
+    precision_scalable: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,13 @@ class Accelerator:
         """Multipliers on the chip."""
         last = self.memories[-1]
         return self.instances[-1] * last.fanout_x * last.fanout_y
+
+    def bits_of(self, layer: Layer) -> tuple[int, int, int]:
+        """Returns the bits of a word of a layer's (weights, inputs, outputs): its own, else the machine's."""
+        if layer.bits is None:
+            return self.bits
+        weights, inputs, outputs = (own or machine for own, machine in zip(layer.bits, self.bits, strict=True))
+        return weights, inputs, outputs
 
     @cached_property
     def area_mm2(self) -> float:

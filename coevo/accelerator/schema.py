@@ -54,6 +54,7 @@ class MacSpec(_Strict):
     energy_pj: Positive | None = None
     area_mm2: Positive | None = None
     leakage_mw: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    precision_scalable: bool = False
 
 
 class BusWidths(_Strict):

@@ -73,6 +73,7 @@ def _arithmetic(template: Template, machine: Accelerator) -> str:
     return (
         f"  multiplier  {_marked(mac.energy_pj, spec.energy_pj)} pJ, {_marked(mac.area_mm2, spec.area_mm2)} mm2, "
         f"leaks {_marked(mac.leakage_mw, spec.leakage_mw)} mW, each"
+        + (", less energy for narrower operands" if mac.precision_scalable else "")
     )
 
 

@@ -129,9 +129,24 @@ def load_split(settings: DataSettings, near_file: str = "") -> Split:
         Part(source.read(name, which), source.labels[name][which])
         for name, which in (("train", train), ("train", validation), ("test", test))
     )
-    sums = channel_sums(train_part.images) if source.sums is None else source.sums[train]
-    mean, std = moments(sums, task.resolution**2)
+    mean, std = _moments(source, train, train_part.images)
     return Split(task, train_part, validation_part, test_part, mean, std, mirrored)
+
+
+def load_train(settings: DataSettings, near_file: str = "") -> tuple[NDArray[np.float32], Labels]:
+    """Reads what weights may be fitted to and nothing else: images normalised by their own moments, and labels.
+
+    Returns:
+        ``(image, channel, height, width)``, in memory, and ``(image,)``, those of `Split.train`.
+
+    Raises:
+        DataError, BackendError, SpecError: As for `load_split`.
+    """
+    source, _, _ = _source(settings, near_file)
+    train = _choose(source.labels, settings, near_file)[0]
+    images = source.read("train", train)
+    mean, std = (moment[:, None, None] for moment in _moments(source, train, images))
+    return (images[:].astype(np.float32) - mean) / std, source.labels["train"][train]
 
 
 def _source(settings: DataSettings, near_file: str) -> tuple[Source, Task, bool]:
@@ -142,6 +157,14 @@ def _source(settings: DataSettings, near_file: str) -> tuple[Source, Task, bool]
     file = find_file(settings, near_file)
     source = digits() if file is None else open_file(file, settings.data)
     return source, TASKS[settings.data], settings.data in MIRRORED
+
+
+def _moments(
+    source: Source, train: NDArray[np.int64], images: Images | MappedImages
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of the training images."""
+    sums = channel_sums(images) if source.sums is None else source.sums[train]
+    return moments(sums, images.shape[2] * images.shape[3])
 
 
 def _choose(labels: Mapping[str, Labels], settings: DataSettings, near_file: str) -> tuple[NDArray[np.int64], ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coevo.accuracy.images import SPLIT_SEED, Images, Labels, MappedImages, Rows, Source, images_of, interleave
-from coevo.accuracy.kept import keep
+from coevo.accuracy.kept import NotKeptError, keep
 from coevo.design import digest
 from coevo.errors import BackendError, DataError
 from coevo.protocols import Task
@@ -213,13 +213,16 @@ def _decode(file: bytes, resolution: int) -> Images:
 
 
 def _kept(source: Source, file: Path) -> Source:
-    """The source, what is read from it kept for as long as the file stays as it is."""
+    """The source, what is read from it kept for as long as the file stays as it is, if it can be kept."""
     state = file.stat()
 
     def read(part: str, which: Rows) -> Images | MappedImages:
         key = digest(["decoded", str(file.resolve()), state.st_size, state.st_mtime_ns, part, which.tolist()])
         name = "images.npy"
-        entry = keep(key, lambda folder: np.save(folder / name, source.read(part, which)[:]))
+        try:
+            entry = keep(key, lambda folder: np.save(folder / name, source.read(part, which)[:]))
+        except NotKeptError:
+            return source.read(part, which)
         return images_of(entry / name, np.arange(len(which)))
 
     return Source(source.labels, read)

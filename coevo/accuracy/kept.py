@@ -15,6 +15,10 @@ from pathlib import Path
 from coevo.errors import DataError
 
 
+class NotKeptError(DataError):
+    """The folder cannot be written to."""
+
+
 def keep(key: str, write: Callable[[Path], None]) -> Path:
     """Returns the folder that is kept under a key; if there is none, it is written first.
 
@@ -25,7 +29,7 @@ def keep(key: str, write: Callable[[Path], None]) -> Path:
         write: Fills an empty folder.
 
     Raises:
-        DataError: The folder cannot be written to.
+        NotKeptError: The folder cannot be written to.
     """
     home = _home()
     entry = home / key
@@ -39,7 +43,7 @@ def keep(key: str, write: Callable[[Path], None]) -> Path:
         _rename(unfinished, entry)
     except OSError as error:
         problem = f"cannot be written: {error.strerror or error}"
-        raise DataError(f"{home}: {problem}; name another folder by the environment variable COEVO_CACHE") from None
+        raise NotKeptError(f"{home}: {problem}; name another folder by the environment variable COEVO_CACHE") from None
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)

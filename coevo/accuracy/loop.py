@@ -7,27 +7,34 @@ beside whatever they are computed.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from coevo.accuracy import checkpoint
+from coevo.accuracy.augmentation import cut_out, rate_at, shift_and_mirror
 from coevo.accuracy.data import Part, Split
-from coevo.accuracy.images import Images, MappedImages
+from coevo.accuracy.images import MappedImages
 from coevo.accuracy.limits import is_out_of_memory, memory_limit, prepare
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTask
 from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
+from coevo.networks.narrow import reduced
+from coevo.networks.quantised import calibrate, set_quantisation
 
-_MOMENTUM = 0.9
-_WARM_UP = 0.1
-_SCORING_BATCH = 256
+MOMENTUM = 0.9
+SCORING_BATCH = 256
+_CALIBRATION_BATCHES = 10
 
 # The first optimiser imports torch's compiler, which takes seconds: here, in the server, and not in every task.
 torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
@@ -35,6 +42,31 @@ torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
 
 class DivergedError(Exception):
     """The loss is no longer a number."""
+
+
+class StoppedError(Exception):
+    """The training cannot become worth its while."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training is told beside its settings.
+
+    Attributes:
+        files: Where the weights after each training of `TrainSettings.chain` are, or are to be; empty for nowhere.
+        checkpoint: Where the last epoch's state is kept meanwhile; empty for nowhere.
+        parent: Weights to begin with; empty for none.
+        overlap: Whether the parent's weights are used in part where shapes differ.
+        target: Error that the network must be able to get below, 0..1; infinite for none.
+        gains: Least ratio of final error to error after each epoch that trainings of the run had ``(epoch,)``.
+    """
+
+    files: tuple[str, ...] = ()
+    checkpoint: str = ""
+    parent: str = ""
+    overlap: bool = True
+    target: float = math.inf
+    gains: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,27 +77,35 @@ class Trained:
         validation_error: Share of the validation images told wrongly by the last epoch's weights, 0..1.
         test_error: The same of the test images, by the same weights.
         epochs: Epochs that ran.
+        curve: Validation error after each epoch, as far as anyone asked for it.
     """
 
     validation_error: float
     test_error: float
     epochs: int
+    curve: tuple[float, ...] = ()
 
 
-def train_task(shared: tuple[Split, TrainSettings], payload: bytes) -> Accuracy | str:
+def train_task(shared: Sequence[tuple[Split, TrainSettings]], payload: bytes) -> Accuracy | str:
     """Trains the network of a `NetworkTask` and returns its accuracy, or why there is none.
+
+    Args:
+        shared: The trainings, one after the other, each with its data.
+        payload: The task; what it adds is a `Plan`.
 
     Raises:
         BackendError: A GPU was asked for and there is none.
     """
-    split, settings = shared
+    split, settings = shared[-1]
     warnings.simplefilter("ignore")  # else every training of a search repeats them
     device = prepare(settings.device)
     try:
         with memory_limit(settings.memory_limit_mib, device):
-            trained = _train(unpack(payload), split, settings, device)
+            trained = _train(unpack(payload), shared, device)
     except DivergedError as diverged:
         return f"diverged: {diverged}"
+    except StoppedError as stopped:
+        return f"stopped {stopped}"
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -75,11 +115,18 @@ def train_task(shared: tuple[Split, TrainSettings], payload: bytes) -> Accuracy 
         error=share,
         test_error=trained.test_error,
         uncertainty=math.sqrt(share * (1 - share) / len(split.validation)),  # binomial: of counting so many images
-        fidelity=f"{trained.epochs} epochs, {len(split.train)} images",
+        fidelity=_fidelity([s for _, s in shared], trained.epochs, len(split.train)),
+        curve=trained.curve,
     )
 
 
-def fit(module: nn.Module, split: Split, settings: TrainSettings, rng: torch.Generator) -> Trained:
+def fit(
+    module: nn.Module,
+    split: Split,
+    settings: TrainSettings,
+    rng: torch.Generator,
+    plan: Plan | None = None,
+) -> Trained:
     """Trains a module in place, on the device where its parameters are.
 
     The figures are those of the last epoch's weights, also if patience ends the training: the best of several
@@ -90,77 +137,50 @@ def fit(module: nn.Module, split: Split, settings: TrainSettings, rng: torch.Gen
         split: The data.
         settings: How to train.
         rng: Shuffles and augments; a generator on the CPU.
+        plan: Where to keep the state of the last epoch, and when to give up.
 
     Raises:
         DivergedError: The loss becomes infinite or NaN.
+        StoppedError: The plan's target cannot be met.
         ValueError: The module's output has another shape.
     """
-    data = _Data(split, settings, next(module.parameters()).device)
-    optimizer = torch.optim.SGD(
-        module.parameters(), lr=0.0, momentum=_MOMENTUM, nesterov=True, weight_decay=settings.weight_decay
-    )
-    best, best_epoch, epoch = math.inf, 0, 0
-    for epoch in range(1, settings.epochs + 1):
+    plan = plan or Plan()
+    data = Images(split, settings, next(module.parameters()).device)
+    optimizer = _optimizer(module, settings)
+    set_quantisation(module, settings.quantization == "straight_through")
+    begun, curve = _resume(plan.checkpoint, module, optimizer, rng)
+    epoch = begun
+    for epoch in range(begun + 1, settings.epochs + 1):
         loss = _train_epoch(module, optimizer, data, epoch, rng)
         if not math.isfinite(loss):
             raise DivergedError(f"the loss is {loss} in epoch {epoch} of {settings.epochs}")
-        if settings.patience is not None:
-            share = _error(module, data, split.validation)
-            if share < best:
-                best, best_epoch = share, epoch
-            elif epoch - best_epoch >= settings.patience:
+        if settings.patience is not None or settings.stop_dominated:
+            curve.append(error_of(module, data, split.validation))
+            _stop_if_dominated(curve, plan, settings)
+            if settings.patience is not None and epoch - 1 - int(np.argmin(curve)) >= settings.patience:
                 break
-    return Trained(_error(module, data, split.validation), _error(module, data, split.test), epoch)
+        if plan.checkpoint and epoch < settings.epochs:
+            _keep(Path(plan.checkpoint), module, optimizer, rng, epoch, curve)
+    if settings.quantization == "post_training":
+        calibrate(module, (images for images, _ in islice(data.batches(rng), _CALIBRATION_BATCHES)))
+        curve.clear()  # of the network in floats
+    validation = curve[-1] if len(curve) == epoch else error_of(module, data, split.validation)
+    trained = Trained(validation, error_of(module, data, split.test), epoch, tuple(curve))
+    if plan.checkpoint:
+        Path(plan.checkpoint).unlink(missing_ok=True)
+    return trained
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Returns the learning rate of a step as a share of its peak: linear warm-up, then half a cosine to 0.
-
-    Source: I. Loshchilov, F. Hutter: SGDR, ICLR 2017, eq. 5, without restarts; the warm-up after P. Goyal et al.:
-    Accurate, Large Minibatch SGD, 2017, section 2.2.
-    """
-    warm_up = max(1, round(_WARM_UP * steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up + 1) / (steps - warm_up + 1)))
-
-
-def shift_and_mirror(images: Tensor, margin: int, mirror: bool, rng: torch.Generator) -> Tensor:
-    """Shifts every image at random by up to ``margin`` pixels, zeros entering, and mirrors it or not.
-
-    Args:
-        images: ``(batch, channel, height, width)``, normalised, so that 0 is the mean.
-        margin: Largest shift along height and width [pixel].
-        mirror: Whether half of the images, by chance, are turned left to right.
-        rng: A generator on the CPU.
-
-    Returns:
-        ``(batch, channel, height, width)``.
-    """
-    batch, channels, height, width = images.shape
-    shifts = torch.randint(0, 2 * margin + 1, (2, batch, 1), generator=rng)
-    rows, columns = shifts[0] + torch.arange(height), shifts[1] + torch.arange(width)
-    if mirror:
-        turned = torch.rand(batch, 1, generator=rng) < 0.5
-        columns = torch.where(turned, columns.flip(1), columns)
-    padded = functional.pad(images, [margin] * 4)
-    return padded[
-        torch.arange(batch)[:, None, None, None].to(images.device),
-        torch.arange(channels)[None, :, None, None].to(images.device),
-        rows[:, None, :, None].to(images.device),
-        columns[:, None, None, :].to(images.device),
-    ]
-
-
-def _reader(images: Images | MappedImages, device: torch.device) -> Callable[[Tensor], Tensor]:
+def _reader(part: Part, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Gives images on the device by their rows: mapped ones are read as they are asked for, others lie there whole."""
+    images = part.images
     if isinstance(images, MappedImages):
         return lambda rows: torch.from_numpy(images[rows.cpu().numpy()]).to(device)
     resident = torch.from_numpy(images).to(device)
     return lambda rows: resident[rows]
 
 
-class _Data:
+class Images:
     """Training images on a device, and how they are used; normalised batch by batch, where they are needed."""
 
     def __init__(self, split: Split, settings: TrainSettings, device: torch.device) -> None:
@@ -169,12 +189,13 @@ class _Data:
         self.batch = min(settings.batch_size, len(split.train))
         self.steps = len(split.train) // self.batch
         self._classes = split.task.classes
-        self._images = _reader(split.train.images, device)
+        self._images = _reader(split.train, device)
         self._mirrored = split.mirrored
         self._labels = torch.from_numpy(split.train.labels).to(device)
         self._mean, self._std = (torch.from_numpy(v).to(device).view(1, -1, 1, 1) for v in (split.mean, split.std))
 
     def normalised(self, images: Tensor) -> Tensor:
+        """Returns images ``(batch, channel, height, width)`` of mean 0 and standard deviation 1."""
         return (images.float() - self._mean) / self._std
 
     def batches(self, rng: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
@@ -184,27 +205,98 @@ class _Data:
             images = self.normalised(self._images(rows))
             if self.settings.augment:
                 images = shift_and_mirror(images, images.shape[-1] // 8, self._mirrored, rng)
+            if self.settings.cutout:
+                images = cut_out(images, self.settings.cutout, rng)
             yield images, self._labels[rows]
 
     def logits(self, module: nn.Module, images: Tensor) -> Tensor:
         """Returns the module's output, of the right shape."""
-        logits: Tensor = module(images)
+        mixed = torch.autocast(self.device.type, torch.bfloat16) if self.settings.mixed_precision else None
+        with mixed or contextlib.nullcontext():
+            logits: Tensor = module(images)
         if logits.shape != (len(images), self._classes):
             wanted = f"(batch, class) = ({len(images)}, {self._classes})"
             raise ValueError(f"the network's output must be {wanted}, got {tuple(logits.shape)}")
-        return logits
+        return logits.float()
 
 
-def _train(task: NetworkTask, split: Split, settings: TrainSettings, device: torch.device) -> Trained:
-    family, choices, entropy, _ = task
-    weights_seed, order_seed = (int(word) for word in np.random.SeedSequence(entropy).generate_state(2, np.uint64))
+@torch.no_grad()
+def error_of(module: nn.Module, data: Images, part: Part) -> float:
+    """Returns the share of a part's images that the module tells wrongly, 0..1.
+
+    Raises:
+        DivergedError: An output is not finite.
+    """
+    module.eval()
+    wrong = 0
+    for start in range(0, len(part), SCORING_BATCH):
+        images = torch.from_numpy(part.images[start : start + SCORING_BATCH]).to(data.device)
+        logits = data.logits(module, data.normalised(images))
+        if not bool(torch.isfinite(logits).all()):
+            raise DivergedError("the outputs are not finite on unseen images")
+        told = logits.argmax(1).cpu().numpy()
+        wrong += int((told != part.labels[start : start + SCORING_BATCH]).sum())
+    return wrong / len(part)
+
+
+def _train(task: NetworkTask, shared: Sequence[tuple[Split, TrainSettings]], device: torch.device) -> Trained:
+    """Runs the trainings of the chain that are not kept yet, one after the other."""
+    family, choices, entropy, extra = task
+    plan = extra or Plan()
+    kept = [checkpoint.read(Path(file)) if file else None for file in plan.files] or [None] * len(shared)
+    weights_seed, order_seed = _seeds(entropy)
     torch.manual_seed(weights_seed)
-    module = family.module(choices).to(device)
-    return fit(module, split, settings, torch.Generator().manual_seed(order_seed))
+    first = 0
+    families = [reduced(family, split.task, **settings.reduction) for split, settings in shared]
+    module = families[0].module(choices).to(device)
+    if plan.parent:
+        parent = checkpoint.read(Path(plan.parent))
+        if parent is None:
+            raise FileNotFoundError(f"the parent's weights {plan.parent} are gone or damaged; put them back")
+        checkpoint.inherit(module, parent[0], plan.overlap)
+    for i in reversed(range(len(shared) - 1)):
+        found = kept[i]
+        if found is not None and checkpoint.load(module, found[0]):
+            module = _moved(module, families[i].module(choices).to(device))
+            first = i + 1
+            break
+    trained = Trained(1.0, 1.0, 0)
+    for i in range(first, len(shared)):
+        split, settings = shared[i]
+        if i > 0:
+            weights_seed, order_seed = _seeds((*entropy, i))
+            torch.manual_seed(weights_seed)  # layers that draw, dropout say
+            if settings.resolution != shared[i - 1][1].resolution:
+                module = _moved(module, families[i].module(choices).to(device))
+        last = i == len(shared) - 1
+        rng = torch.Generator().manual_seed(order_seed)
+        trained = fit(module, split, settings, rng, plan if last else None)
+        if plan.files and plan.files[i]:
+            checkpoint.save(Path(plan.files[i]), module)
+    return trained
+
+
+def _moved(module: nn.Module, other: nn.Module) -> nn.Module:
+    """Returns ``other``, the same network at another resolution, with the module's weights."""
+    other.load_state_dict(module.state_dict())
+    return other
+
+
+def _seeds(entropy: Sequence[int]) -> tuple[int, int]:
+    """Seeds of the weights, and of the images' order."""
+    one, two = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
+    return int(one), int(two)
+
+
+def _optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    decay = settings.weight_decay
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(module.parameters(), lr=0.0, weight_decay=decay)
+    return torch.optim.SGD(module.parameters(), lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
 
 
 def _train_epoch(
-    module: nn.Module, optimizer: torch.optim.Optimizer, data: _Data, epoch: int, rng: torch.Generator
+    module: nn.Module, optimizer: torch.optim.Optimizer, data: Images, epoch: int, rng: torch.Generator
 ) -> float:
     """Runs the epoch of that number, from 1, and returns the loss summed over its steps."""
     settings = data.settings
@@ -215,22 +307,55 @@ def _train_epoch(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * rate_at(step, settings.epochs * data.steps)
+            group["lr"] = settings.learning_rate * rate_at(step, settings.epochs * data.steps, settings)
         optimizer.step()
         losses.append(loss.detach())
     return float(torch.stack(losses).sum())
 
 
-@torch.no_grad()
-def _error(module: nn.Module, data: _Data, part: Part) -> float:
-    """Share of a part's images that the module tells wrongly, 0..1."""
-    module.eval()
-    wrong = 0
-    for start in range(0, len(part), _SCORING_BATCH):
-        images = torch.from_numpy(part.images[start : start + _SCORING_BATCH]).to(data.device)
-        logits = data.logits(module, data.normalised(images))
-        if not bool(torch.isfinite(logits).all()):
-            raise DivergedError("the outputs are not finite on unseen images")
-        told = logits.argmax(1).cpu().numpy()
-        wrong += int((told != part.labels[start : start + _SCORING_BATCH]).sum())
-    return wrong / len(part)
+def _stop_if_dominated(curve: Sequence[float], plan: Plan, settings: TrainSettings) -> None:
+    """Gives up where even the best improvement seen from this epoch on would not be enough."""
+    epoch = len(curve)
+    if not settings.stop_dominated or epoch >= settings.epochs or len(plan.gains) < epoch:
+        return
+    best = curve[-1] * plan.gains[epoch - 1]
+    if best > plan.target:
+        raise StoppedError(
+            f"after {epoch} of {settings.epochs} epochs: an error of {curve[-1]:.3g} may become {best:.3g}, "
+            f"and a design that costs no more has {plan.target:.3g}"
+        )
+
+
+def _keep(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rng: torch.Generator,
+    epoch: int,
+    curve: Sequence[float],
+) -> None:
+    """Writes the state after an epoch."""
+    more = {
+        "order": rng.get_state(),
+        "layers": torch.get_rng_state(),
+        "curve": torch.tensor(curve, dtype=torch.float64),
+    }
+    checkpoint.save(path, module, optimizer, more, {"epoch": str(epoch)})
+
+
+def _resume(
+    path: str, module: nn.Module, optimizer: torch.optim.Optimizer, rng: torch.Generator
+) -> tuple[int, list[float]]:
+    """Puts the state of a training that was killed back; returns how many epochs it had run, and their errors."""
+    found = checkpoint.read(Path(path)) if path else None
+    if found is None or not checkpoint.load(module, found[0], optimizer):
+        return 0, []
+    rng.set_state(found[0]["order"])
+    torch.set_rng_state(found[0]["layers"])
+    return int(found[1]["epoch"]), found[0]["curve"].tolist()
+
+
+def _fidelity(chain: Sequence[TrainSettings], epochs: int, images: int) -> str:
+    """What kind of figure it is: ``1 + 4 epochs, 6000 images, resolution x 0.5``."""
+    counts = " + ".join([*(str(before.epochs) for before in chain[:-1]), str(epochs)])
+    return ", ".join([f"{counts} epochs", f"{images} images", *chain[-1].reductions])

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from coevo.accuracy.data import find_file, load_split, task_of
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTasks, failure
 from coevo.accuracy.worker import Outcome
-from coevo.design import Accuracy, Network
-from coevo.protocols import Context, NetworkFamily, Task
+from coevo.design import Accuracy, Network, digest
+from coevo.networks.narrow import reduced
+from coevo.protocols import Candidate, Context, NetworkFamily, Task
+
+if TYPE_CHECKING:
+    from coevo.accuracy.loop import Plan
+
+WEIGHTS = "weights"
+"""Folder of the kept weights, in the run folder."""
+
+LEAST_CURVES = 8
+"""Trainings whose curves must be known before any is stopped for its own."""
 
 
 class TrainedAccuracy:
     """Validation error after proxy training; test error beside it, for reports alone (socket `AccuracyModel`).
 
     The random numbers of a training come from the run's seed and `Network.key`, so that its figures do not
-    depend on what else is trained, in which order or by how many processes.
+    depend on what else is trained, in which order or by how many processes; nor on whether weights or checkpoints that
+    were kept are still there (they only save time).
     """
 
     Settings: ClassVar[type[TrainSettings]] = TrainSettings
@@ -28,7 +43,7 @@ class TrainedAccuracy:
         self._near_file = near_file
         self._tasks = NetworkTasks(
             "coevo.accuracy.loop:train_task",
-            lambda: (load_split(settings, near_file), settings),
+            lambda: [(load_split(each, near_file), each) for each in settings.chain],
             settings.time_limit_s,
         )
 
@@ -42,13 +57,22 @@ class TrainedAccuracy:
         find_file(self._settings, self._near_file)
         return task_of(self._settings, self._near_file)
 
+    def check(self, family: NetworkFamily) -> None:
+        """Refuses cheaper proxies of networks that cannot be made narrower, shallower or smaller.
+
+        Raises:
+            SpecError: The family has no graph, or does not repeat cells.
+        """
+        for each in self._settings.chain:
+            reduced(family, self.task, **each.reduction)
+
     def score(
         self,
         family: NetworkFamily,
         networks: Sequence[Network],
         seed: int,
         jobs: int = 1,
-        context: Context | None = None,  # noqa: ARG002 - a training learns nothing from others
+        context: Context | None = None,
     ) -> Iterator[tuple[int, Accuracy]]:
         """Yields (index, accuracy) of every network as each is done; equal networks are trained once.
 
@@ -57,14 +81,17 @@ class TrainedAccuracy:
             networks: What to train.
             seed: The run's.
             jobs: Trainings at a time.
-            context: Not used.
+            context: Says where weights may be kept, and what earlier steps found (``stop_dominated``).
 
         Raises:
             DataError: The data are absent or unreadable.
             BackendError: No training can run on this machine.
             SpecError: The settings ask for more images than there are, or the family cannot be sent.
         """
-        for places, outcome in self._tasks.run(family, networks, seed, jobs):
+        self.check(family)
+        context = context or Context()
+        plans = self._plans(networks, seed, context)
+        for places, outcome in self._tasks.run(family, networks, seed, jobs, plans):
             accuracy = _accuracy(outcome)
             for place in places:
                 yield place, accuracy
@@ -73,8 +100,77 @@ class TrainedAccuracy:
         """Ends the processes, if there are any."""
         self._tasks.close()
 
+    def _plans(self, networks: Sequence[Network], seed: int, context: Context) -> list[Plan]:
+        """What each network's training is told."""
+        gains = self._gains(context.history) if self._settings.stop_dominated else ()
+        costs = {candidate.network.key: candidate.costs for candidate in context.company}
+        return [
+            replace(
+                self._files(network, seed, context.folder),
+                gains=gains,
+                target=_target(costs.get(network.key), context.history) if gains else math.inf,
+            )
+            for network in networks
+        ]
+
+    def _files(self, network: Network, seed: int, folder: Path | None) -> Plan:
+        """Where a network's weights and checkpoint are kept."""
+        from coevo.accuracy.loop import Plan
+
+        if folder is None:
+            return Plan()
+        chain = self._settings.chain
+        files = tuple(
+            str(weights_file(folder, chain[: i + 1], network, seed)) if each.keep_weights else ""
+            for i, each in enumerate(chain)
+        )
+        state = weights_file(folder, chain, network, seed).with_suffix(".epoch.safetensors")
+        return Plan(files, str(state) if self._settings.checkpoints else "")
+
+    def _gains(self, history: Sequence[Candidate]) -> tuple[float, ...]:
+        """Least ratio of final error to the error after each epoch, over all trainings of the run ``(epoch,)``."""
+        epochs = self._settings.epochs
+        curves = [
+            candidate.accuracy.curve
+            for candidate in history
+            if candidate.accuracy is not None
+            and candidate.accuracy.violation == 0
+            and len(candidate.accuracy.curve) == epochs
+        ]
+        if len(curves) < LEAST_CURVES:
+            return ()
+        table = np.maximum(np.array(curves), 1e-6)
+        return tuple((table[:, -1:] / table).min(axis=0).tolist())
+
 
 plugin = TrainedAccuracy
+
+
+def weights_file(folder: Path, chain: Sequence[TrainSettings], network: Network, seed: int) -> Path:
+    """Returns where a network's weights after a chain of trainings are kept in a run folder."""
+    return folder / WEIGHTS / f"{digest([[each.identity for each in chain], network.key, seed])}.safetensors"
+
+
+def _target(costs: Any, history: Sequence[Candidate]) -> float:
+    """Error that a network must be able to get below, 0..1: else each of its designs is dominated.
+
+    Args:
+        costs: Of the network's designs ``(design, objective)``; None if unknown.
+        history: Networks with their accuracies and costs.
+    """
+    if costs is None:
+        return math.inf
+    targets = []
+    for mine in costs:
+        better = [
+            known.accuracy.error
+            for known in history
+            if known.accuracy is not None
+            and known.accuracy.violation == 0
+            and bool((known.costs <= mine).all(axis=1).any())
+        ]
+        targets.append(min(better, default=math.inf))
+    return max(targets)
 
 
 def _accuracy(outcome: Outcome) -> Accuracy:

@@ -38,8 +38,8 @@ def read_layer(text: str, name: str) -> Layer:
     """Reads one layer: ``key=value`` separated by spaces or commas.
 
     Keys are the dims (Timeloop's, see `coevo.workload`; in capitals too), each 1 where absent, and ``stride``,
-    ``dilation`` (``2`` or height x width, ``2x1``), ``bits`` (``8`` or weights/inputs/outputs, ``8/8/32``),
-    ``kind`` and ``name``.
+    ``dilation`` (``2`` or height x width, ``2x1``), ``bits`` (``8`` or weights/inputs/outputs, ``8/8/32``,
+    ``-`` being the machine's), ``kind`` and ``name``.
 
     Args:
         text: What the user wrote.
@@ -79,11 +79,12 @@ def _value(key: str, value: str, part: str) -> object:
     if key in DIMS:
         return _whole(value, part)
     separator, length = ("/", 3) if key == "bits" else ("x", 2)
-    numbers = [_whole(number, part) for number in value.split(separator)]
+    own = key == "bits"
+    numbers = [None if own and number == "-" else _whole(number, part) for number in value.split(separator)]
     if len(numbers) not in (1, length):
-        form = "weights/inputs/outputs, such as 8/8/32" if key == "bits" else "height x width, such as 2x1"
+        form = "weights/inputs/outputs, such as 8/8/32" if own else "height x width, such as 2x1"
         raise SpecError(f"must be one number or {form}", field=f"{OPTION} {part}")
-    if key == "bits" and max(numbers) > _WIDEST_WORD:
+    if own and max(number or 0 for number in numbers) > _WIDEST_WORD:
         raise SpecError(f"a word has at most {_WIDEST_WORD} bits", field=f"{OPTION} {part}")
     return tuple(numbers * length if len(numbers) == 1 else numbers)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from coevo.design import Results
     from coevo.study import Progress, Study
 
 SETTING = click.option(
@@ -47,9 +48,11 @@ def run(
             _introduce(study)
         for progress in _shown(study, quiet):
             last = progress
-        where = _write(study)
+        _train_front(study, quiet)
+        results = study.results()
+        where = _write(study, results)
         if not quiet:
-            print(_closing(study, last))
+            print(_closing(study, last, results.training_seconds))
     print(f"report: {where}")
 
 
@@ -112,12 +115,26 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _write(study: Study) -> Path:
+def _train_front(study: Study, quiet: bool) -> None:
+    """Trains the front anew, if the experiment says so, telling how far that has come."""
+    terminal = sys.stdout.isatty()
+    for done, count in study.train_front():
+        if terminal and not quiet:
+            print(f"\r\033[Kfinal trainings of the front: {done} of {count}", end="", flush=True)
+        elif not quiet and done in (0, count):
+            print(f"final trainings of the front: {done} of {count}", flush=True)
+    if terminal and not quiet and study.plan.final is not None:
+        print()
+
+
+def _write(study: Study, results: Results) -> Path:
     from coevo.report import write_report
 
-    return write_report(study.results(), study.folder)
+    return write_report(results, study.folder)
 
 
-def _closing(study: Study, last: Progress) -> str:
+def _closing(study: Study, last: Progress, training_seconds: float) -> str:
+    time = f" in {_duration(training_seconds)} of training" if last.trainings else ""
     saved = f", {last.trainings_saved} trainings saved on infeasible hardware" if last.trainings_saved else ""
-    return f"{last.ended}: {last.evaluations:,} designs, {last.trainings:,} trainings{saved}; seed {study.plan.seed}"
+    counts = f"{last.evaluations:,} designs, {last.trainings:,} trainings{time}{saved}"
+    return f"{last.ended}: {counts}; seed {study.plan.seed}"

@@ -17,6 +17,7 @@ import numpy as np
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator, Dataflow, Memory
 from coevo.cost.nest import Array, Window
+from coevo.cost.precision import mac_energy_pj
 from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array, refills
 from coevo.workload import DIMS, OPERANDS, Layer
 
@@ -186,17 +187,19 @@ def machines_of(machines: Sequence[Accelerator], layers: Sequence[Layer]) -> Mac
     index: dict[str, int] = {}
     which = np.array([index.setdefault(machine.key, len(index)) for machine in machines])
     different = [machines[int(i)] for i in np.unique(which, return_index=True)[1]]
-    words = [x.bits or m.bits for x, m in zip(layers, machines, strict=True)]
+    words = [m.bits_of(x) for x, m in zip(layers, machines, strict=True)]
     bits = {operand: _column([width[i] for width in words]) for i, operand in enumerate(OPERANDS)}
-    return _figures(different, bits, lambda values: np.array(values, dtype=np.float64)[which, None])
+    energy = _column([mac_energy_pj(x, m) for x, m in zip(layers, machines, strict=True)])
+    return _figures(different, bits, energy, lambda values: np.array(values, dtype=np.float64)[which, None])
 
 
-def _figures(machines: Sequence[Accelerator], bits: Mapping[str, Any], column: Column) -> Machines:
+def _figures(machines: Sequence[Accelerator], bits: Mapping[str, Any], mac_energy: Any, column: Column) -> Machines:
     """Returns the machines' figures.
 
     Args:
         machines: Alike in structure.
         bits: Bits of a word by operand.
+        mac_energy: Per operation [pJ].
         column: Turns one figure per machine into the form that ``bits`` has.
     """
 
@@ -233,7 +236,7 @@ def _figures(machines: Sequence[Accelerator], bits: Mapping[str, Any], column: C
         write_time={key: times(*key, "write_words_per_cycle") for key in held},
         shared_time={key: times(*key, "words_per_cycle") for key in held},
         leakage_pj=leakage,
-        mac_energy_pj=column([m.mac.energy_pj for m in machines]),
+        mac_energy_pj=mac_energy,
         fold_cycles=column([fold_cycles(m) for m in machines]),
         bus_time={operand: _bus_time(machines, operand, bits, column) for operand in OPERANDS},
     )
@@ -274,6 +277,8 @@ def batch_of(pairs: Sequence[tuple[Layer, Accelerator]]) -> Batch:
 
 def batch_of_one(layer: Layer, machine: Accelerator) -> Batch:
     """Returns one pair as plain numbers instead of arrays, every memory a level of its own."""
-    bits = {operand: float(width) for operand, width in zip(OPERANDS, layer.bits or machine.bits, strict=True)}
+    bits = {operand: float(width) for operand, width in zip(OPERANDS, machine.bits_of(layer), strict=True)}
     structure = structure_of(machine, layer.has_weights)
-    return Batch(structure, layers_of([layer], _alone), _figures([machine], bits, _alone))
+    return Batch(
+        structure, layers_of([layer], _alone), _figures([machine], bits, mac_energy_pj(layer, machine), _alone)
+    )

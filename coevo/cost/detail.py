@@ -14,6 +14,7 @@ from coevo.cost.batch import Batch, batch_of_one, levels_of
 from coevo.cost.interconnect import Carried, Transport
 from coevo.cost.kept import buffer_of, folded, keeping_machine, kept_bits, with_place
 from coevo.cost.nest import Loop, tiles_of, traffic
+from coevo.cost.precision import mac_energy_pj, too_wide
 from coevo.cost.price import (
     Moved,
     access_energy,
@@ -43,6 +44,9 @@ def evaluate_mapping(layer: Layer, machine: Accelerator, mapping: Mapping) -> La
         ValueError: The mapping does not fit layer or machine, or what the layer is to keep does not; the text says
             which loop or memory, how much is needed and how much there is.
     """
+    wide = too_wide(layer, machine)
+    if wide is not None:
+        raise ValueError(f"layer {layer.name}: {wide[1]}")
     if not layer.kept:
         return cost_of(analyse(layer, machine, mapping))
     keeping = keeping_machine(layer, machine)
@@ -177,7 +181,7 @@ def cost_of(analysis: Analysis) -> LayerCost:
         cycles=cost.cycles,
         bound_by="compute" if compute >= by_memory.max() else machine.memories[int(by_memory.argmax())].name,
         utilization=layer.operations / (machine.pes * cost.cycles),
-        mac_energy_pj=layer.operations * machine.mac.energy_pj,
+        mac_energy_pj=layer.operations * mac_energy_pj(layer, machine),
         leakage_pj=leakage(batch, instances, cost.cycles),
         energy_pj=energy,
         reads=reads,
@@ -193,8 +197,11 @@ def smallest_need(layer: Layer, machine: Accelerator) -> tuple[float, str]:
 
     The smallest tile of a memory is one word of each operand that it holds, times what no loop outside it can run.
     """
-    bits = dict(zip(OPERANDS, layer.bits or machine.bits, strict=True))
+    bits = dict(zip(OPERANDS, machine.bits_of(layer), strict=True))
     excess, text = 1.0, f"layer {layer.name} has no valid mapping on {machine.name}"
+    wide = too_wide(layer, machine)
+    if wide is not None:
+        return wide[0], f"{text}: {wide[1]}"
     flow = machine.dataflow if layer.has_weights else DATA_MOVER
     left: dict[str, Any] = dict(zip(DIMS, layer.bounds, strict=True))
     # A level's loops belong to all of its memories, so the last of them decides.

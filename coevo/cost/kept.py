@@ -37,7 +37,7 @@ def buffer_of(machine: Accelerator) -> int | None:
 
 def kept_bits(layer: Layer, machine: Accelerator) -> float:
     """Returns the room that a layer's kept operands take [bit]."""
-    bits = layer.bits or machine.bits
+    bits = machine.bits_of(layer)
     return float(sum(layer.words[OPERANDS.index(x)] * bits[OPERANDS.index(x)] for x in layer.kept))
 
 
@@ -94,7 +94,7 @@ def port_cycles(cost: LayerCost, machine: Accelerator) -> float:
     at = buffer_of(machine)
     if at is None:
         return 0.0
-    memory, bits = machine.memories[at], np.array(cost.layer.bits or machine.bits)
+    memory, bits = machine.memories[at], np.array(machine.bits_of(cost.layer))
     reads, writes = (
         float((words[[PLACE, at + 1]] * bits).sum()) / memory.word_bits for words in (cost.reads, cost.writes)
     )

@@ -28,6 +28,7 @@ from coevo.cost.batch import levels_of
 from coevo.cost.compiled import announce
 from coevo.cost.exact import ORDERS, Floats, Ints
 from coevo.cost.nest import Tile, Window
+from coevo.cost.precision import mac_energy_pj, too_wide
 from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array
 from coevo.cost.search import search
 from coevo.mapping import LevelMapping, Mapping
@@ -182,6 +183,8 @@ def find_mappings(
     packed: dict[tuple[str, bool], _Packed] = {}
     groups: dict[_Form, list[int]] = {}
     for i, (layer, machine) in enumerate(pairs):
+        if too_wide(layer, machine):
+            continue
         key = machine.key, layer.has_weights
         if key not in packed:
             packed[key] = _packed(machine, layer.has_weights)
@@ -218,9 +221,10 @@ def _searched(
     which = np.array([index.setdefault(id(machine), len(index)) for machine in machines])
     different = [machines[int(i)] for i in np.unique(which, return_index=True)[1]]
     count, levels = len(pairs), len(form.levels)
-    bits = np.array([layer.bits or machine.bits for layer, machine in pairs], dtype=np.float64)
+    bits = np.array([machine.bits_of(layer) for layer, machine in pairs], dtype=np.float64)
     layers = np.array(
-        [(*x.stride, *x.dilation, x.has_weights, x.operations * m.mac.energy_pj) for x, m in pairs], dtype=np.float64
+        [(*x.stride, *x.dilation, x.has_weights, x.operations * mac_energy_pj(x, m)) for x, m in pairs],
+        dtype=np.float64,
     )
     best = np.empty((count, 5))
     tiles, lanes = np.ones((2, count, levels + 1, len(DIMS)))

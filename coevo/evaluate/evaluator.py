@@ -302,6 +302,7 @@ class Evaluator:
             violation,
             reason,
             step,
+            "" if accuracy is None else accuracy.fidelity,
         )
 
     def _with_accuracy(self, design: Design, accuracy: Accuracy) -> dict[str, float]:

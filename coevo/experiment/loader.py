@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from coevo.metrics import METRICS, find_metric
 from coevo.networks import SpaceFile, load_space
 from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
+from coevo.study.final import FinalPlan
 from coevo.study.log import versions
 from coevo.study.sources import joint_space
 
@@ -88,6 +89,7 @@ class Loader:
         self.model: AccuracyModel | None = None
         if self.accuracy is not None:
             self.model = self._built("accuracy", self.accuracy, self.accuracy.settings, self.file)
+        self.final = self._final()
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
 
@@ -111,6 +113,7 @@ class Loader:
             seed=self.spec.seed,
             identity=identity,
             header=self._header(identity),
+            final=self.final,
         )
 
     @property
@@ -156,20 +159,26 @@ class Loader:
             problem = "nothing is trained, for no objective or constraint needs the accuracy; budget designs instead"
             raise self.document.error(("budget", "trainings"), problem)
 
-    def _plugin(self, section: str, kind: str, data: Mapping[str, Any]) -> _Plugin:
+    def _plugin(self, section: str, kind: str, data: Mapping[str, Any], path: FieldPath = ()) -> _Plugin:
+        path = path or (section,)
         name = data.get("name")
         if not isinstance(name, str):
-            raise self.document.error((section, "name"), "is missing; name the plug-in")
-        with _located(self.document, (section, "name")):
+            raise self.document.error((*path, "name"), "is missing; name the plug-in")
+        with _located(self.document, (*path, "name")):
             plugin = find_plugin(kind, name, self.file)
         for part in ("Settings", *_SOCKETS[kind]):
             if not hasattr(plugin, part):
-                raise self.document.error((section, "name"), f"{name!r} is no {section} plug-in: it has no {part}")
+                raise self.document.error((*path, "name"), f"{name!r} is no {section} plug-in: it has no {part}")
         if not (isinstance(plugin.Settings, type) and issubclass(plugin.Settings, BaseModel)):
-            raise self.document.error((section, "name"), f"the Settings of {name!r} must be a pydantic model")
-        own = {key: value for key, value in data.items() if key != "name"}
-        model = create_model("Section", **{section: (plugin.Settings, ...)})  # type: ignore[call-overload]
-        settings = getattr(replace(self.document, data={section: own}).parse(model), section)
+            raise self.document.error((*path, "name"), f"the Settings of {name!r} must be a pydantic model")
+        nested: Any = {key: value for key, value in data.items() if key != "name"}
+        model: Any = plugin.Settings
+        for step in reversed(path):
+            nested = {step: nested}
+            model = create_model("Section", **{str(step): (model, ...)})  # type: ignore[call-overload]
+        settings = replace(self.document, data=nested).parse(model)
+        for step in path:
+            settings = getattr(settings, str(step))
         return _Plugin(name, plugin, settings)
 
     def _built(self, section: str, plugin: _Plugin, *arguments: object) -> Any:
@@ -218,11 +227,35 @@ class Loader:
             raise self.document.error(("deployment",), problem)
         return Task(wanted.channels or 3, wanted.resolution, wanted.classes), None
 
+    def _final(self) -> FinalPlan | None:
+        """How the front is trained anew: by its own section, or as in the search."""
+        final = self.spec.final
+        if final is None:
+            return None
+        if not self.trains or self.accuracy is None or self.model is None:
+            raise self.document.error(("final",), "nothing is trained, so nothing can be trained anew; remove it")
+        plugin, model = self.accuracy, self.model
+        if final.accuracy is not None:
+            plugin = self._plugin("accuracy", "accuracy", final.accuracy, ("final", "accuracy"))
+            model = self._built("final", plugin, plugin.settings, self.file)
+        if model.task != self.model.task:
+            raise self.document.error(("final", "accuracy"), f"is for {model.task}, the search for {self.model.task}")
+        # Seeds of their own: the search's own training, lucky perhaps, is none of them.
+        seeds = [self.spec.seed + 1 + i for i in range(final.seeds)]
+        own = {name: fingerprint(path) for name, path in self._files(_texts(plugin.data)).items()}
+        return FinalPlan(model, {"accuracy": digest([plugin.data, own]), "seeds": seeds})
+
     def _joint(self) -> JointSpace:
         try:
             joint = joint_space(self.space, self.templates, self.task, self.deployment, self.spec.network.fixed)
         except ValueError as error:
             raise self.document.error(("network", "fixed"), str(error)) from None
+        if self.trains and (check := getattr(self.model, "check", None)) is not None:
+            with _located(self.document, ("accuracy",)):
+                check(joint.family)
+        if self.final is not None and (check := getattr(self.final.model, "check", None)) is not None:
+            with _located(self.document, ("final",)):
+                check(joint.family)
         first, _ = joint.attempt(np.zeros(len(joint.space.genes), dtype=np.int64))
         try:
             joint.workload(first.network)
@@ -237,8 +270,12 @@ class Loader:
         """Files of the user's own plug-ins by the names that the experiment gives them."""
         given = [self.cost.name, self.optimizer.name, *self.spec.objectives]
         given += [] if self.accuracy is None else _texts(self.accuracy.data)
-        named = [(name, self.file) for name in given] + [(self.space.family, self.space.file)]
-        found = {name: plugin_file(name, near_file) for name, near_file in named if ".py:" in name}
+        family = plugin_file(self.space.family, self.space.file) if ".py:" in self.space.family else None
+        return self._files(given) | ({} if family is None else {self.space.family: family})
+
+    def _files(self, names: Iterable[str]) -> dict[str, Path]:
+        """Files of those names that are plug-ins ``path/to/file.py:Name``."""
+        found = {name: plugin_file(name, self.file) for name in names if ".py:" in name}
         return {name: path for name, path in found.items() if path is not None}
 
     def _identity(self) -> dict[str, Any]:
@@ -273,6 +310,7 @@ class Loader:
             tuple(metric.quantity.column for metric in self.objectives),
             tuple(map(str, self.constraints)),
             self._sources().to_data(),
+            None if self.final is None else dict(self.final.record),
         )
 
     def _facts(self, identity: Mapping[str, Any]) -> dict[str, str]:

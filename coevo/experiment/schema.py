@@ -80,6 +80,13 @@ class BudgetSection(_Strict):
         return self
 
 
+class FinalSection(_Strict):
+    """How the networks of the front are trained anew at the end of the run."""
+
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 3
+    accuracy: dict[str, Any] | None = None
+
+
 class ExperimentFile(_Strict):
     """An experiment file without ``schema``; sections of plug-ins are checked by the plug-ins' own settings."""
 
@@ -90,6 +97,7 @@ class ExperimentFile(_Strict):
     objectives: Annotated[list[str], Field(min_length=1)]
     constraints: dict[str, ConstraintSection] = {}
     accuracy: dict[str, Any] | None = None
+    final: FinalSection | None = None
     deployment: DeploymentSection | None = None
     cost: dict[str, Any] = {"name": "analytical"}
     optimizer: dict[str, Any] = {"name": "nsga2"}

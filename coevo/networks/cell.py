@@ -20,13 +20,18 @@ digits, one per edge in that order, each an index into `OPERATIONS`.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.errors import SpecError, near
+from coevo.networks.bits import BitSettings, bit_genes, with_bits
+from coevo.networks.choices import Picker
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Zeros
 from coevo.networks.lowering import lower
 from coevo.protocols import Task
@@ -47,6 +52,16 @@ NODES = 4
 EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
 """(node, earlier node that it reads) of every edge, in the order of the paper's string."""
 
+_PATHS = tuple(
+    tuple(zip(nodes[1:], nodes[:-1], strict=True))
+    for between in product((False, True), repeat=NODES - 2)
+    for nodes in [(0, *(i + 1 for i, on in enumerate(between) if on), NODES - 1)]
+)
+"""Edges of every way from the input to the output."""
+
+_SEQUENCES = tuple(sequence for length in range(NODES) for sequence in product(OPERATIONS[2:], repeat=length))
+"""What operations, in order, a path may do."""
+
 STAGES = 3
 """Runs of cells in the skeleton; between them the map is halved."""
 
@@ -57,11 +72,14 @@ class CellSettings(BaseModel):
     Attributes:
         channels: Of the first stage (C); they double at each reduction.
         cells: Of each stage (N).
+        bits: Bit widths (`coevo.networks.bits`); None leaves them to the accelerator, and trains in float. A residual
+            block between two stages has those of the second.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     channels: Annotated[int, Field(strict=True, ge=1, le=4096)] = 16
     cells: Annotated[int, Field(strict=True, ge=1, le=64)] = 5
+    bits: BitSettings | None = None
 
 
 class Cell:
@@ -83,9 +101,29 @@ class Cell:
         self._check(task)
 
     @property
+    def settings(self) -> CellSettings:
+        """The skeleton's size."""
+        return self._settings
+
+    def shallower(self, share: float) -> Cell:
+        """Returns the family of the same cells in a skeleton with ``share`` of the cells per stage, at least one."""
+        cells = max(1, round(share * self._settings.cells))
+        return Cell(CellSettings(channels=self._settings.channels, cells=cells), self._task)
+
+    @property
     def genes(self) -> tuple[Gene, ...]:
-        """One per edge, ``node2.from1`` being the edge from node 1 to node 2."""
-        return tuple(Gene(_edge(*edge), OPERATIONS, ordered=False) for edge in EDGES)
+        """One per edge, ``node2.from1`` being the edge from node 1 to node 2; then those of the bits."""
+        edges = (Gene(_edge(*edge), OPERATIONS, ordered=False) for edge in EDGES)
+        return (*edges, *bit_genes(self._settings.bits, STAGES))
+
+    def encoding(self, choices: Mapping[str, Any]) -> list[float]:
+        """Returns the cell as numbers that isomorphic cells share: what its live paths compute, see `live_paths`.
+
+        How often each sequence of operations leads from input to output (path encoding: C. White et al., "A Study on
+        Encodings for NAS", NeurIPS 2020), skips left out; then counts of live edges by operation, and how deep paths
+        are.
+        """
+        return _encoded(choices)
 
     def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
         """Returns the loop nests of a network, deployed for ``task`` if given.
@@ -105,11 +143,11 @@ class Cell:
         """Returns the description from which workload and module are made.
 
         Args:
-            choices: The operation of every edge by gene.
+            choices: The operation of every edge by gene, and the bits.
             task: What the network is deployed for; None for the family's own task.
 
         Raises:
-            ValueError: An edge has no operation.
+            ValueError: A gene has no value.
             SpecError: As for `workload`.
         """
         task = task or self._task
@@ -117,8 +155,9 @@ class Cell:
         missing = [_edge(*edge) for edge in EDGES if _edge(*edge) not in choices]
         if missing:
             raise ValueError(f"no value for {', '.join(missing)}")
-        nodes = _nodes(choices, self._settings, task.classes)
-        return Graph(f"cell {to_string(choices)}", (task.channels, task.resolution, task.resolution), tuple(nodes))
+        stages = {f"stage{i}": i for i in range(1, STAGES + 1)} | {f"reduction{i}": i + 1 for i in range(1, STAGES)}
+        nodes = with_bits(_nodes(choices, self._settings, task.classes), self._settings.bits, Picker(choices), stages)
+        return Graph(f"cell {to_string(choices)}", (task.channels, task.resolution, task.resolution), nodes)
 
     @staticmethod
     def _check(task: Task) -> None:
@@ -171,6 +210,59 @@ def from_string(text: str) -> dict[str, Operation]:
     if len(choices) < len(EDGES) or to_string(choices) != text:
         raise SpecError(f"not a cell: {text!r}; write |op~0|+|op~0|op~1|+|op~0|op~1|op~2|")
     return choices
+
+
+def isomorphism_class(choices: Mapping[str, Any]) -> str:
+    """Returns a text that cells of one class share, those that compute the same function: 6,466 classes of 15,625.
+
+    A skip is its source, an absent edge or one that reads nothing is ``#``, addends are sorted: the rule by which
+    the benchmark counts its distinct cells (X. Dong, Y. Yang, ICLR 2020, section 2.1: isomorphic cells).
+    """
+    values = ["0"]
+    for node in range(1, NODES):
+        addends = []
+        for source in range(node):
+            operation = choices[_edge(node, source)]
+            if operation == "none" or values[source] == "#":
+                addends.append("#")
+            elif operation == "skip_connect":
+                addends.append(values[source])
+            else:
+                addends.append(f"({values[source]})@{operation}")
+        values.append("+".join(sorted(addends)))
+    return values[-1]
+
+
+def live_paths(choices: Mapping[str, Any]) -> list[tuple[tuple[int, int], ...]]:
+    """Returns the paths of edges from the cell's input to its output on which no edge is absent."""
+    return [path for path in _PATHS if all(choices[_edge(*edge)] != "none" for edge in path)]
+
+
+def _encoded(choices: Mapping[str, Any]) -> list[float]:
+    paths = live_paths(choices)
+    sequences = [
+        tuple(choices[_edge(*edge)] for edge in path if choices[_edge(*edge)] != "skip_connect") for path in paths
+    ]
+    found = Counter(sequences)
+    live = {edge for path in paths for edge in path}
+    kinds = Counter(choices[_edge(*edge)] for edge in live)
+    convolutions = [sum(operation.startswith("nor_conv") for operation in sequence) for sequence in sequences] or [0]
+    large = [sequence.count("nor_conv_3x3") for sequence in sequences] or [0]
+    depths = [float(f(values)) for values in (convolutions, large) for f in (max, min, _mean)]
+    entering = [sum(edge[0] == node for edge in live) for node in range(1, NODES)]
+    counts = [
+        *(kinds[operation] for operation in OPERATIONS[1:]),
+        len(paths),
+        len(live),
+        convolutions.count(0),
+        *entering,
+    ]
+    weights = math.log1p(kinds["nor_conv_1x1"] + 9 * kinds["nor_conv_3x3"])
+    return [*(float(found[sequence]) for sequence in _SEQUENCES), *map(float, counts), *depths, weights]
+
+
+def _mean(values: Sequence[int]) -> float:
+    return sum(values) / len(values)
 
 
 def _edge(node: int, source: int) -> str:

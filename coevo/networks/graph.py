@@ -23,6 +23,9 @@ Activation = Literal["relu", "relu6"]
 Affine = Literal["norm", "bias", "none"]
 """Per-channel parameters behind a convolution: a batch norm (scale and shift), a bias, or nothing."""
 
+Bits = tuple[int, int]
+"""Bits of the weights that a node multiplies by (if it does) and of the activations that it reads."""
+
 INPUT = "input"
 """Name of the network's input, as a node's source."""
 
@@ -45,6 +48,7 @@ class Conv:
         affine: What follows the multiplications.
         before: Activation of the input, if any.
         after: Activation of the output, if any.
+        bits: Of its operands; None leaves them to the accelerator, and computes in float.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Conv:
     affine: Affine = "norm"
     before: Activation | None = None
     after: Activation | None = None
+    bits: Bits | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -87,6 +92,7 @@ class Pool:
         mode: ``avg`` or ``max``.
         kernel: Height and width of the window [pixel].
         stride: Of the window [pixel].
+        bits: As a `Conv`'s; so have all nodes that compute.
     """
 
     name: str
@@ -94,6 +100,7 @@ class Pool:
     mode: Literal["avg", "max"]
     kernel: int
     stride: int = 1
+    bits: Bits | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -117,6 +124,7 @@ class GlobalPool:
 
     name: str
     source: str
+    bits: Bits | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -141,6 +149,7 @@ class Linear:
     name: str
     source: str
     features: int
+    bits: Bits | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -158,6 +167,7 @@ class Add:
 
     name: str
     sources: tuple[str, ...]
+    bits: Bits | None = None
 
     def output(self, *given: Shape) -> Shape:
         """Returns the shape of its output; raises ValueError if the addends differ."""
@@ -176,6 +186,7 @@ class Norm:
     name: str
     source: str
     after: Activation | None = None
+    bits: Bits | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -224,6 +235,15 @@ class Graph:
 
     def __post_init__(self) -> None:
         _ = self.shapes
+
+    @cached_property
+    def connected(self) -> bool:
+        """Whether the output depends on the input at all: zeros may stand between."""
+        reached = {INPUT}
+        for node in self.nodes:
+            if not isinstance(node, Zeros) and reached.intersection(node.sources):
+                reached.add(node.name)
+        return self.nodes[-1].name in reached
 
     @cached_property
     def shapes(self) -> Mapping[str, Shape]:

@@ -3,6 +3,9 @@
 Every convolution, linear layer, pooling and addition is a loop nest; a batch norm on its own is a pass over the
 map (its statistics are known). What a convolution carries along (batch norm, activation) is fused into it, and
 zeros are not computed. Resizing the image is the camera's work: a graph starts at the resolution it computes at.
+
+Where a node has bits, its layer has them for weights and inputs. Outputs keep the accelerator's width: they are sums
+(`coevo.cost.precision` says what that means).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections import Counter
 from dataclasses import replace
 
 from coevo.networks.graph import Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
-from coevo.workload import Layer, Workload
+from coevo.workload import Layer, WordBits, Workload
 
 _AFFINE = {"norm": 2, "bias": 1, "none": 0}
 """Parameters per channel."""
@@ -26,8 +29,17 @@ def lower(graph: Graph) -> Workload:
         layer = _layer(node, shapes[node.sources[0]], shapes[node.name])
         if layer is not None:
             before = layers[-1].name if layers else None
-            layers.append(replace(layer, follows=node.sources == (before,) and readers[node.sources[0]] == 1))
+            follows = node.sources == (before,) and readers[node.sources[0]] == 1
+            layers.append(replace(layer, follows=follows, bits=_bits(node)))
     return Workload(graph.name, tuple(layers))
+
+
+def _bits(node: Node) -> WordBits | None:
+    """The bits of a layer's words: what has no weights has inputs alone."""
+    if isinstance(node, Zeros) or node.bits is None:
+        return None
+    weights, activations = node.bits
+    return weights if isinstance(node, Conv | Linear) else None, activations, None
 
 
 def _layer(node: Node, given: Shape, made: Shape) -> Layer | None:  # noqa: PLR0911 - one per kind of node

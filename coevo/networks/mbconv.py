@@ -19,13 +19,14 @@ accelerator nothing (the camera delivers that size). Deployed for another task, 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from coevo.errors import SpecError
+from coevo.networks.bits import BitSettings, bit_genes, with_bits
+from coevo.networks.choices import CHOICES, Picker, gene_of
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Node
 from coevo.networks.lowering import lower
 from coevo.protocols import Task
@@ -34,22 +35,6 @@ from coevo.workload import Workload
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-def _as_choices(value: object) -> object:
-    if isinstance(value, dict) or value is None:
-        raise ValueError(f"must be a value or a list of choices, got {value!r}")
-    if isinstance(value, list | tuple) and not value:
-        raise ValueError("the list is empty; give a value or at least one choice")
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _different(choices: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuses repeats and puts numbers in order, so that neighbouring choices are alike."""
-    for choice, count in Counter(choices).items():
-        if count > 1:
-            raise ValueError(f"the choice {choice} stands {count} times; keep one")
-    return choices if isinstance(choices[0], str) else tuple(sorted(choices))
 
 
 def _odd(kernel: int) -> int:
@@ -64,17 +49,16 @@ def _at_least_one(stages: object) -> object:
     return stages
 
 
-_CHOICES = (BeforeValidator(_as_choices), AfterValidator(_different))
 _Int = Annotated[int, Field(strict=True, ge=1)]
 
 Operator = Literal["mbconv", "fused"]
-Depths = Annotated[tuple[Annotated[_Int, Field(le=64)], ...], *_CHOICES]
-Widths = Annotated[tuple[Annotated[_Int, Field(le=16384)], ...], *_CHOICES]
-Kernels = Annotated[tuple[Annotated[_Int, Field(le=31), AfterValidator(_odd)], ...], *_CHOICES]
-Expansions = Annotated[tuple[Annotated[_Int, Field(le=64)], ...], *_CHOICES]
-Operators = Annotated[tuple[Operator, ...], *_CHOICES]
-Strides = Annotated[tuple[Annotated[_Int, Field(le=8)], ...], *_CHOICES]
-Resolutions = Annotated[tuple[Annotated[_Int, Field(le=4096)], ...], *_CHOICES]
+Depths = Annotated[tuple[Annotated[_Int, Field(le=64)], ...], *CHOICES]
+Widths = Annotated[tuple[Annotated[_Int, Field(le=16384)], ...], *CHOICES]
+Kernels = Annotated[tuple[Annotated[_Int, Field(le=31), AfterValidator(_odd)], ...], *CHOICES]
+Expansions = Annotated[tuple[Annotated[_Int, Field(le=64)], ...], *CHOICES]
+Operators = Annotated[tuple[Operator, ...], *CHOICES]
+Strides = Annotated[tuple[Annotated[_Int, Field(le=8)], ...], *CHOICES]
+Resolutions = Annotated[tuple[Annotated[_Int, Field(le=4096)], ...], *CHOICES]
 
 
 class Stem(BaseModel):
@@ -114,6 +98,7 @@ class MBConvSettings(BaseModel):
         stem: First convolution.
         stages: From input to output.
         head: Last convolution; None leaves it out.
+        bits: Bit widths (`coevo.networks.bits`); None leaves them to the accelerator, and trains in float.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -122,6 +107,7 @@ class MBConvSettings(BaseModel):
     stem: Stem
     stages: Annotated[tuple[Stage, ...], BeforeValidator(_at_least_one)]
     head: Head | None = None
+    bits: BitSettings | None = None
 
 
 _BLOCK_FIELDS = ("kernel", "expansion", "operator")
@@ -179,10 +165,11 @@ class MBConv:
         """
         task = task or self._task
         self._check(task)
-        pick = _Picker(choices)
+        pick = Picker(choices)
         resolution = self._deployed(pick("resolution", self._resolutions), task)
-        nodes = _nodes(self._settings, pick, task.classes)
-        return Graph(f"mbconv at {resolution}x{resolution}", (task.channels, resolution, resolution), tuple(nodes))
+        stages = {f"stage{i}": i for i in range(1, len(self._settings.stages) + 1)}
+        nodes = with_bits(_nodes(self._settings, pick, task.classes), self._settings.bits, pick, stages)
+        return Graph(f"mbconv at {resolution}x{resolution}", (task.channels, resolution, resolution), nodes)
 
     @property
     def _resolutions(self) -> tuple[int, ...]:
@@ -213,44 +200,31 @@ class MBConv:
 plugin = MBConv
 
 
-class _Picker:
-    """Reads a field: its only value, or the one chosen by its gene."""
-
-    def __init__(self, choices: Mapping[str, Any]) -> None:
-        self._choices = choices
-
-    def __call__(self, gene: str, values: tuple[Any, ...]) -> Any:
-        if len(values) == 1:
-            return values[0]
-        if gene not in self._choices:
-            raise ValueError(f"no value for {gene}")
-        return self._choices[gene]
-
-
 def _genes(settings: MBConvSettings) -> Iterator[Gene]:
     """The genes from input to output."""
-    yield from _gene("resolution", settings.resolution or ())
+    yield from gene_of("resolution", settings.resolution or ())
     for field in ("width", "kernel", "stride"):
-        yield from _gene(f"stem.{field}", getattr(settings.stem, field))
+        yield from gene_of(f"stem.{field}", getattr(settings.stem, field))
     for i, stage in enumerate(settings.stages, 1):
         for field in ("depth", "width", "stride"):
-            yield from _gene(f"stage{i}.{field}", getattr(stage, field))
+            yield from gene_of(f"stage{i}.{field}", getattr(stage, field))
         yield from _block_genes(f"stage{i}", stage, settings.granularity)
     if settings.head:
-        yield from _gene("head.width", settings.head.width)
+        yield from gene_of("head.width", settings.head.width)
+    yield from bit_genes(settings.bits, len(settings.stages))
 
 
 def _block_genes(stage_name: str, stage: Stage, granularity: str) -> Iterator[Gene]:
     """What a stage's blocks share, or each block's own; those of a block hang on the depth that includes it."""
     if granularity == "stage":
         for field in _BLOCK_FIELDS:
-            yield from _gene(f"{stage_name}.{field}", getattr(stage, field))
+            yield from gene_of(f"{stage_name}.{field}", getattr(stage, field))
         return
     for block in range(1, max(stage.depth) + 1):
         deep_enough = tuple(depth for depth in stage.depth if depth >= block)
         depends = deep_enough != stage.depth
         for field in _BLOCK_FIELDS:
-            yield from _gene(
+            yield from gene_of(
                 f"{stage_name}.block{block}.{field}",
                 getattr(stage, field),
                 parent=f"{stage_name}.depth" if depends else None,
@@ -258,12 +232,7 @@ def _block_genes(stage_name: str, stage: Stage, granularity: str) -> Iterator[Ge
             )
 
 
-def _gene(name: str, values: tuple[Any, ...], parent: str | None = None, when: tuple[int, ...] = ()) -> Iterator[Gene]:
-    if len(values) > 1:
-        yield Gene(name, values, ordered=not isinstance(values[0], str), parent=parent, when=when)
-
-
-def _nodes(settings: MBConvSettings, pick: _Picker, classes: int) -> list[Node]:
+def _nodes(settings: MBConvSettings, pick: Picker, classes: int) -> list[Node]:
     """All nodes of a network."""
     stem = settings.stem
     width = pick("stem.width", stem.width)

@@ -1,21 +1,24 @@
-"""Turns a `Graph` into the ``nn.Module`` that is trained. The only module of this room that imports torch."""
+"""Turns a `Graph` into the ``nn.Module`` that is trained. This and `coevo.networks.quantised` import torch."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from coevo.networks.graph import INPUT, Activation, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
+from coevo.networks.quantised import ActivationGrid, QuantisedConv2d, QuantisedLinear, Stored, with_stored
 
 
 class GraphModule(nn.Module):
     """A network that runs a graph's nodes in order.
 
-    Node ``stage1.block2.expand`` is the submodule of that name. Weights are torch's defaults, drawn from its
-    generator: whoever trains calls ``torch.manual_seed`` before building.
+    Node ``stage1.block2.expand`` is the submodule of that name. Nodes with bits read what is stored in so many: the
+    4-bit output of that node is the submodule ``stored4.stage1.block2.expand``. Weights are torch's defaults, drawn
+    from its generator: whoever trains calls ``torch.manual_seed`` before building.
 
     Args:
         graph: The network; its output is flattened.
@@ -28,10 +31,11 @@ class GraphModule(nn.Module):
         super().__init__()
         self.size = graph.input[1:]
         self._output = graph.nodes[-1].name
-        modules = [_module(node, graph.shapes[node.sources[0]]) for node in graph.nodes]
-        for node, module in zip(graph.nodes, modules, strict=True):
+        nodes, shapes = zip(*with_stored(graph), strict=True)
+        modules = [_module(node, given) for node, given in zip(nodes, shapes, strict=True)]
+        for node, module in zip(nodes, modules, strict=True):
             _attach(self, node.name, module)
-        self._steps = tuple(zip(graph.nodes, modules, _spent(graph), strict=True))
+        self._steps = tuple(zip(nodes, modules, _spent(nodes), strict=True))
         # Depthwise layers train about twice as fast so, on a CPU too. torch's stubs do not know the argument.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -65,11 +69,11 @@ class Nothing(nn.Module):
         return torch.zeros_like(values)
 
 
-def _spent(graph: Graph) -> list[tuple[str, ...]]:
+def _spent(nodes: Sequence[Node | Stored]) -> list[tuple[str, ...]]:
     """For each node, the values that nobody reads after it and that are not the output: they can be freed."""
-    last = {source: i for i, node in enumerate(graph.nodes) for source in node.sources}
-    spent: list[list[str]] = [[] for _ in graph.nodes]
-    for i, node in enumerate(graph.nodes[:-1]):
+    last = {source: i for i, node in enumerate(nodes) for source in node.sources}
+    spent: list[list[str]] = [[] for _ in nodes]
+    for i, node in enumerate(nodes[:-1]):
         spent[last.get(node.name, i)].append(node.name)
     return [tuple(names) for names in spent]
 
@@ -85,13 +89,12 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
     here.add_module(leaf, module)
 
 
-def _module(node: Node, given: Shape) -> nn.Module:  # noqa: PLR0911 - one per kind of node
+def _module(node: Node | Stored, given: Shape) -> nn.Module:  # noqa: PLR0911 - one per kind of node
     match node:
         case Conv():
             return _conv(node, given[0])
         case Linear():
-            linear = nn.Linear(given[0] * given[1] * given[2], node.features)
-            return nn.Sequential(nn.Flatten(), linear, nn.Unflatten(1, (node.features, 1, 1)))
+            return _linear(node, given[0] * given[1] * given[2])
         case Pool(mode="avg"):
             return nn.AvgPool2d(node.kernel, node.stride, node.padding, count_include_pad=False)
         case Pool():
@@ -101,19 +104,31 @@ def _module(node: Node, given: Shape) -> nn.Module:  # noqa: PLR0911 - one per k
         case Add():
             return Sum()
         case Norm():
-            parts: OrderedDict[str, nn.Module] = OrderedDict(norm=nn.BatchNorm2d(given[0]))
-            if node.after:
-                parts["after"] = _activation(node.after)
-            return nn.Sequential(parts)
+            return _norm(node, given[0])
         case Zeros():
             return Nothing()
+        case Stored():
+            return ActivationGrid(node.bits)
+
+
+def _linear(node: Linear, features: int) -> nn.Sequential:
+    linear = nn.Linear(features, node.features)
+    own = QuantisedLinear(linear, node.bits[0]) if node.bits else linear
+    return nn.Sequential(nn.Flatten(), own, nn.Unflatten(1, (node.features, 1, 1)))
+
+
+def _norm(node: Norm, channels: int) -> nn.Sequential:
+    parts: OrderedDict[str, nn.Module] = OrderedDict(norm=nn.BatchNorm2d(channels))
+    if node.after:
+        parts["after"] = _activation(node.after)
+    return nn.Sequential(parts)
 
 
 def _conv(node: Conv, channels: int) -> nn.Sequential:
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if node.before:
         parts["before"] = _activation(node.before, inplace=False)  # others may read the same input
-    parts["conv"] = nn.Conv2d(
+    conv = nn.Conv2d(
         channels,
         node.channels,
         node.kernel,
@@ -123,6 +138,7 @@ def _conv(node: Conv, channels: int) -> nn.Sequential:
         node.groups,
         bias=node.affine == "bias",
     )
+    parts["conv"] = QuantisedConv2d(conv, node.bits[0]) if node.bits else conv
     if node.affine == "norm":
         parts["norm"] = nn.BatchNorm2d(node.channels)
     if node.after:

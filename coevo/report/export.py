@@ -11,7 +11,6 @@ import yaml
 from coevo.accelerator.machine import Accelerator
 from coevo.design import FrontDesign
 from coevo.library import scalar
-from coevo.report.tables import TEST_ERROR
 from coevo.workload import Layer
 
 SCHEMA = 1
@@ -31,9 +30,6 @@ def design_yaml(design: FrontDesign, experiment: str) -> str:
 
 def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
     network, accelerator = design.design.network, design.design.accelerator
-    metrics = dict(design.evaluation.metrics)
-    if design.accuracy is not None and design.accuracy.test_error is not None:
-        metrics[TEST_ERROR] = 100 * design.accuracy.test_error
     return {
         "schema": SCHEMA,
         "kind": "design",
@@ -45,7 +41,8 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
             "choices": dict(accelerator.choices),
             "machine": _machine(accelerator),
         },
-        "metrics": metrics,
+        "metrics": {**design.evaluation.metrics, **design.extras},
+        **({"fidelity": design.evaluation.fidelity} if design.evaluation.fidelity else {}),
         "layers": [_layer(cost.layer) for cost in design.cost.layers],
         "mappings": {cost.layer.name: cost.mapping.to_data() for cost in design.cost.layers},
     }

@@ -43,7 +43,7 @@ def shape(layer: Layer) -> str:
         if pair != (1, 1):
             bounds.append(f"{name}={pair[0]}" if pair[0] == pair[1] else f"{name}={pair[0]}x{pair[1]}")
     kind = [] if layer.kind == "conv" else [f"kind={layer.kind}"]
-    bits = [] if layer.bits is None else ["bits=" + "/".join(map(str, layer.bits))]
+    bits = [] if layer.bits is None else ["bits=" + "/".join(str(width or "-") for width in layer.bits)]
     return " ".join([*bounds, *kind, *bits])
 
 
@@ -231,7 +231,7 @@ def layer_data(cost: LayerCost, machine: Accelerator) -> dict[str, Any]:
         "bounds": dict(zip(DIMS, layer.bounds, strict=True)),
         "stride": list(layer.stride),
         "dilation": list(layer.dilation),
-        "bits": list(layer.bits or machine.bits),
+        "bits": list(machine.bits_of(layer)),
         "operations": layer.operations,
         "macs": layer.macs,
         "mapping": cost.mapping.to_data(),

@@ -23,12 +23,11 @@ from coevo.report.history import History
 from coevo.report.plots import drivers_figure, history_figure, parallel_figure, pareto_figure, short
 from coevo.report.points import MAX_DOMINATED, Points, best_label, label
 from coevo.report.reasons import Reason, count_reasons
-from coevo.report.tables import known_test_errors, metric_columns
+from coevo.report.tables import known_extras, metric_columns
 
 MAX_DETAILED = 300
 """Designs of the front whose layers the page carries; the others' stand in ``front/<id>.yaml``."""
 
-_TEST = Quantity("test_error", "%", title="Test error")
 _SHOWN_REASONS = 15
 
 
@@ -98,11 +97,11 @@ def _figures(results: Results, points: Points, curve: History | None) -> dict[st
 
 def _front(results: Results, points: Points) -> dict[str, Any]:
     """The front as a table: columns, and a row per design with numbers to 6 significant digits."""
-    test = known_test_errors(results)
+    extras = known_extras(results)
     designs = results.front.designs
     by_column = {**results.quantities, **{q.column: q for q in results.objectives}}
     measured = [by_column[column] for column in metric_columns(results)]
-    measured[len(points.objectives) : len(points.objectives)] = [_TEST] if test else []
+    measured[len(points.objectives) : len(points.objectives)] = extras
     objectives = {q.column: i for i, q in enumerate(results.objectives)}
     columns = [
         {"key": q.column, "title": q.title or q.name, "unit": q.unit.replace("mm2", "mm²"), "maximise": q.maximise}
@@ -113,7 +112,7 @@ def _front(results: Results, points: Points) -> dict[str, Any]:
     columns += [{"key": name, "title": short(name), "unit": "", "maximise": False, "kind": "gene"} for name in genes]
     rows = [
         [
-            *(_number(_known(d, q, test)) for q in measured),
+            *(_number(_known(d, q)) for q in measured),
             *(_value(d.evaluation.genes.get(name)) for name in genes),
         ]
         for d in designs
@@ -127,10 +126,8 @@ def _front(results: Results, points: Points) -> dict[str, Any]:
     }
 
 
-def _known(design: FrontDesign, quantity: Quantity, test: dict[str, float]) -> float | None:
-    if quantity is _TEST:
-        return test.get(design.evaluation.id)
-    return design.evaluation.metrics.get(quantity.column)
+def _known(design: FrontDesign, quantity: Quantity) -> float | None:
+    return {**design.extras, **design.evaluation.metrics}.get(quantity.column)
 
 
 def _number(value: float | None) -> float | None:
@@ -213,17 +210,42 @@ def _summary(results: Results, points: Points) -> str:
         named.setdefault(row, []).append(best_label(quantity))
     if points.knee is not None:
         named.setdefault(points.knee, []).insert(0, "★ knee")
-    test = known_test_errors(results)
-    heads = ["", *(label(q) for q in points.objectives), *(["Test error [%]"] if test else []), "Design"]
+    extras = known_extras(results)
+    known = {d.evaluation.id: d.extras for d in results.front.designs}
+    heads = ["", *(label(q) for q in points.objectives), *(q.label for q in extras), "Design"]
     body = []
     for row, names in sorted(named.items(), key=lambda item: "★ knee" not in item[1]):
         figures = [_figure(x) for x in points.natural[row]]
-        figures += [_figure(test.get(points.ids[row]))] if test else []
+        figures += [_figure(known[points.ids[row]].get(q.column)) for q in extras]
         id_ = escape(points.ids[row])
         cells = "".join(f"<td>{figure}</td>" for figure in figures)
         body.append(f'<tr data-id="{id_}"><th>{escape(", ".join(names))}</th>{cells}<td class="id">{id_}</td></tr>')
     head = "".join(f"<th>{escape(title)}</th>" for title in heads)
-    return f"<table class='ends'><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    table = f"<table class='ends'><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return table + _fidelities(results)
+
+
+def _fidelities(results: Results) -> str:
+    """How the front's accuracies were measured, with a warning if not all alike; and what training it anew said."""
+    kinds = sorted({d.evaluation.fidelity for d in results.front.designs if d.evaluation.fidelity})
+    finals = [d.final for d in results.front.designs if d.final is not None]
+    text = ""
+    if len(kinds) == 1:
+        text = f"<p>Errors of the search: {escape(kinds[0])}.</p>"
+    elif kinds:
+        text = (
+            '<p class="warning">The front holds errors of different fidelity, which do not compare: '
+            f"{escape('; '.join(kinds))}. A section <code>final</code> trains all of the front alike.</p>"
+        )
+    if finals:
+        seeds = max(len(final.errors) for final in finals)
+        text += (
+            f"<p>Final errors: every network of the front trained anew over {seeds} seed{'s' if seeds != 1 else ''} "
+            f"({escape(next((final.fidelity for final in finals if final.fidelity), 'none succeeded'))}), their mean "
+            f"and standard deviation. {sum(final.stands for final in finals)} of {len(finals)} designs stay on the "
+            "front by them.</p>"
+        )
+    return text
 
 
 def _figure(value: float | None) -> str:

@@ -76,7 +76,7 @@ def roofline(costs: Sequence[LayerCost], machine: Accelerator) -> Roofline:
 
 def _bytes(cost: LayerCost, machine: Accelerator, memories: Sequence[int]) -> float:
     words = (cost.reads + cost.writes)[list(memories)].sum(axis=0)
-    return float(words @ np.array(cost.layer.bits or machine.bits)) / 8
+    return float(words @ np.array(machine.bits_of(cost.layer))) / 8
 
 
 def _bandwidth(machine: Accelerator, memory: int) -> float:

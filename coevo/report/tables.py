@@ -7,31 +7,29 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coevo.design import Evaluation, Results
+from coevo.design import EXTRAS, Evaluation, Quantity, Results
 
-TEST_ERROR = "test_error_pct"
-"""Column of the error on data that the search never saw; known for the front alone."""
+FIDELITY = "fidelity"
+"""Column that says how the accuracy of a design was measured."""
 
 
 def front_csv(results: Results) -> str:
     """Returns ``front.csv``: a row per design of the front, sorted by the objectives, then by id."""
-    designs = sorted((d.evaluation for d in results.front.designs), key=lambda e: (e.values, e.id))
-    test = known_test_errors(results)
-    rows = [_row(evaluation, test) for evaluation in designs]
-    return _csv(["id", *results.genes, *metric_columns(results), *([TEST_ERROR] if test else [])], rows)
+    designs = sorted(results.front.designs, key=lambda d: (d.evaluation.values, d.evaluation.id))
+    rows = [_row(design.evaluation, design.extras) for design in designs]
+    return _csv(["id", *results.genes, *metric_columns(results), *_more(results)], rows)
 
 
 def designs_csv(results: Results) -> str:
     """Returns ``designs.csv``: a row per evaluation, sorted by the step that proposed it, then by id."""
-    test = known_test_errors(results)
-    front = {d.evaluation.id for d in results.front.designs}
+    front = {d.evaluation.id: d.extras for d in results.front.designs}
     rows = [
-        _row(evaluation, test)
+        _row(evaluation, front.get(evaluation.id, {}))
         | {"step": evaluation.step, "on_front": int(evaluation.id in front)}
         | {"violation": evaluation.violation, "reason": evaluation.reason}
         for evaluation in sorted(results.evaluations, key=lambda e: (e.step, e.id))
     ]
-    metrics = [*metric_columns(results), *([TEST_ERROR] if test else [])]
+    metrics = [*metric_columns(results), *_more(results)]
     return _csv(["id", "step", "on_front", *results.genes, *metrics, "violation", "reason"], rows)
 
 
@@ -41,18 +39,20 @@ def metric_columns(results: Results) -> list[str]:
     return [*objectives, *(column for column in results.quantities if column not in objectives)]
 
 
-def known_test_errors(results: Results) -> dict[str, float]:
-    """Returns the test error [%] by design id, of the front's designs that have one."""
-    return {
-        design.evaluation.id: 100 * design.accuracy.test_error
-        for design in results.front.designs
-        if design.accuracy is not None and design.accuracy.test_error is not None
-    }
+def known_extras(results: Results) -> list[Quantity]:
+    """Returns those of `coevo.design.EXTRAS` that any design of the front has."""
+    return [quantity for quantity in EXTRAS if any(quantity.column in d.extras for d in results.front.designs)]
 
 
-def _row(evaluation: Evaluation, test: Mapping[str, float]) -> dict[str, Any]:
-    row = {"id": evaluation.id, **evaluation.genes, **evaluation.metrics}
-    return row | ({TEST_ERROR: test[evaluation.id]} if evaluation.id in test else {})
+def _more(results: Results) -> list[str]:
+    """Columns beyond genes and metrics."""
+    measured = any(evaluation.fidelity for evaluation in results.evaluations)
+    return [*(quantity.column for quantity in known_extras(results)), *([FIDELITY] if measured else [])]
+
+
+def _row(evaluation: Evaluation, extras: Mapping[str, float]) -> dict[str, Any]:
+    row = {"id": evaluation.id, **evaluation.genes, **evaluation.metrics, **extras}
+    return row | ({FIDELITY: evaluation.fidelity} if evaluation.fidelity else {})
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:

@@ -139,7 +139,7 @@ class Log:
     def _read(self) -> None:
         for row in self.store.rows():
             try:
-                evaluation = evaluation_of(row, self._plan.joint)
+                evaluation = evaluation_of(row, self._plan.joint, self.store.accuracies)
             except ValueError as error:
                 raise RunError(f"{self._folder}: the log is damaged: {error}") from None
             self._take_in(evaluation, row.position, row.training)

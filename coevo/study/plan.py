@@ -11,6 +11,7 @@ import numpy as np
 from coevo.design import Quantity, digest
 from coevo.evaluate import Constraint, Evaluator, JointSpace
 from coevo.protocols import AccuracyModel, CostModel, Metric, Optimizer, Problem
+from coevo.study.final import FinalPlan
 
 DESIGNS_PER_TRAINING = 1000
 """Where only trainings are budgeted, designs end the run at so many per training: with hardware that is never
@@ -62,6 +63,7 @@ class Header:
         objectives: Columns of the objectives, in order.
         constraints: Human-readable.
         sources: What rebuilds the space and the cost model: see `coevo.study.sources`.
+        final: How the front is trained anew at the end (`coevo.study.final.FinalPlan.record`); None if it is not.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Header:
     objectives: tuple[str, ...]
     constraints: tuple[str, ...]
     sources: Mapping[str, Any]
+    final: Mapping[str, Any] | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Returns the header as plain data."""
@@ -87,6 +90,7 @@ class Header:
             tuple(data["objectives"]),
             tuple(data["constraints"]),
             data["sources"],
+            data.get("final"),
         )
 
     @property
@@ -112,6 +116,7 @@ class Plan:
         identity: Plain data of all that decides what the run finds; the budget, the number of processes and the
             folder do not.
         header: For reports.
+        final: How the front is trained anew at the end; None if it is not.
     """
 
     joint: JointSpace
@@ -125,6 +130,7 @@ class Plan:
     seed: int
     identity: Mapping[str, Any]
     header: Header
+    final: FinalPlan | None = None
 
     def evaluator(self, jobs: int = 1) -> Evaluator:
         """Returns what scores genomes, with ``jobs`` processes to use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from coevo.errors import RunError
 from coevo.evaluate import JointSpace
 from coevo.metrics import METRICS, inputs_of
 from coevo.protocols import CostModel
+from coevo.study.final import with_final
 from coevo.study.plan import Header
 from coevo.study.progress import Tracker
 from coevo.study.sources import Sources
@@ -63,7 +64,9 @@ def collect(header: Header, store: Store, joint: JointSpace, cost: CostModel, jo
         RunError: The cost model now says otherwise of a design than when the run was made.
     """
     rows = store.rows()
-    evaluations = tuple(evaluation_of(row, joint) for row in rows)
+    known = {key: store.accuracies.get(key) for key in {row.training for row in rows if row.training}}
+    trained = {key: accuracy for key, accuracy in known.items() if accuracy is not None}
+    evaluations = tuple(evaluation_of(row, joint, trained) for row in rows)
     objectives = tuple(header.by_column[column] for column in header.objectives)
     tracker = Tracker(objectives, any(quantity.name == "error" for quantity in header.quantities))
     for evaluation, row in zip(evaluations, rows, strict=True):
@@ -71,6 +74,8 @@ def collect(header: Header, store: Store, joint: JointSpace, cost: CostModel, jo
     front = [(evaluations[i], rows[i].training) for i in _front(evaluations)]
     accuracies = [_accuracy(store, key) if key else None for _, key in front]
     designs = _complete([evaluation for evaluation, _ in front], accuracies, joint, cost, jobs)
+    if header.final is not None:
+        designs = with_final(designs, objectives, header.final, store.accuracies)
     return Results(
         name=header.name,
         facts=header.facts,
@@ -84,11 +89,12 @@ def collect(header: Header, store: Store, joint: JointSpace, cost: CostModel, jo
         space_sizes=joint.sizes,
         trainings=tracker.trainings,
         trainings_saved=tracker.trainings_saved,
+        training_seconds=sum(accuracy.seconds for accuracy in trained.values()),
     )
 
 
-def evaluation_of(row: Row, joint: JointSpace) -> Evaluation:
-    """Returns the evaluation that a row stands for.
+def evaluation_of(row: Row, joint: JointSpace, accuracies: Mapping[str, Accuracy]) -> Evaluation:
+    """Returns the evaluation that a row stands for, with the fidelity of the accuracy that it needed.
 
     Raises:
         ValueError: The row's genome is not one of the space.
@@ -96,7 +102,9 @@ def evaluation_of(row: Row, joint: JointSpace) -> Evaluation:
     genome = np.array(row.genome, dtype=np.int64)
     joint.space.check(genome[None, :])
     genes = joint.space.decode(genome)
-    return Evaluation(row.id, row.genome, genes, row.metrics, row.values, row.violation, row.reason, row.step)
+    known = accuracies.get(row.training) if row.training else None
+    fidelity = "" if known is None else known.fidelity
+    return Evaluation(row.id, row.genome, genes, row.metrics, row.values, row.violation, row.reason, row.step, fidelity)
 
 
 def _front(evaluations: Sequence[Evaluation]) -> list[int]:

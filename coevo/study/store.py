@@ -251,7 +251,8 @@ class _Accuracies(MutableMapping[str, Accuracy]):
             query = "SELECT accuracy FROM accuracies WHERE key = ?"
             found = self._store._database.execute(query, (key,)).fetchone()
             if found is not None:
-                return Accuracy(**json.loads(found[0]))
+                fields = json.loads(found[0])
+                return Accuracy(**{**fields, "curve": tuple(fields.get("curve", ()))})
         raise KeyError(key)
 
     def __setitem__(self, key: str, accuracy: Accuracy) -> None:

@@ -89,10 +89,25 @@ class Study:
     # -- running -----------------------------------------------------------------------------------------------
 
     def run(self) -> Front:
-        """Runs until the budget is spent or the time limit is over, and returns the front."""
+        """Runs until the budget is spent or the time limit is over, and returns the front.
+
+        Where the experiment says so (``final``), the networks of the front are trained anew at the end.
+        """
         for _ in self.iterate():
             pass
+        for _ in self.train_front():
+            pass
         return self.front()
+
+    def train_front(self) -> Iterator[tuple[int, int]]:
+        """Trains the networks of the front anew, where the experiment says so; yields (trainings done, of how many).
+
+        Nothing happens before the budget is spent. What is trained is kept: the same call goes on after a kill.
+        """
+        if self.plan.final is None or self.ended not in (SPENT, EXHAUSTED):
+            return
+        networks = {d.design.network.key: d.design.network for d in self.front().designs if d.accuracy is not None}
+        yield from self.plan.final.train(self.plan.joint.family, list(networks.values()), self._log.store, self._jobs)
 
     def iterate(self) -> Iterator[Progress]:
         """Runs, and yields a snapshot after every new design; the caller may stop at any of them and go on later."""
@@ -138,7 +153,8 @@ class Study:
     @property
     def evaluations(self) -> tuple[Evaluation, ...]:
         """Every distinct design so far, in the order of asking."""
-        return tuple(evaluation_of(row, self.plan.joint) for row in self._log.store.rows())
+        store = self._log.store
+        return tuple(evaluation_of(row, self.plan.joint, store.accuracies) for row in store.rows())
 
     def front(self) -> Front:
         """Returns the non-dominated designs so far, complete."""
@@ -208,13 +224,16 @@ class Study:
 
         Nothing in it depends on how far this step had come when the run was stopped.
         """
-        if not self.evaluator.trains:
+        if not self.evaluator.trains or not positions:
             return Context()
         store = self._log.store
         new = sorted({*positions, *self._log.positions(self._step)})
+        history = self.evaluator.candidates(self._log.before(self._step), store.accuracies)
+        past = {candidate.network.key for candidate in history}
+        company = self.evaluator.candidates(genomes[new])
         return Context(
-            history=self.evaluator.candidates(self._log.before(self._step), store.accuracies),
-            company=self.evaluator.candidates(genomes[new]),
+            history=history,
+            company=tuple(candidate for candidate in company if candidate.network.key not in past),
             memory=store.accuracies,
             folder=self.folder,
         )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from coevo.accuracy.data import Split, find_file, interleave, load_split, main
+from coevo.accuracy.data import Split, find_file, interleave, load_split, load_train, main
 from coevo.accuracy.settings import TrainSettings
 from coevo.errors import BackendError, DataError, SpecError
 
@@ -102,6 +102,17 @@ def test_mean_and_std_are_those_of_the_training_images() -> None:
     split = load_split(TrainSettings(train_images=500))
     np.testing.assert_allclose(split.mean, split.train.images.mean(axis=(0, 2, 3)), rtol=1e-6)
     np.testing.assert_allclose(split.std, split.train.images.std(axis=(0, 2, 3)), rtol=1e-6)
+
+
+def test_training_images_alone_are_those_of_the_split_normalised(tmp_path: Path) -> None:
+    _write_cifar(tmp_path)
+    settings = TrainSettings(data="cifar10", folder=str(tmp_path), train_images=40, validation_images=20)
+    split, (images, labels) = load_split(settings), load_train(settings)
+    np.testing.assert_array_equal(labels, split.train.labels)
+    np.testing.assert_allclose(images.mean((0, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(images.std((0, 2, 3)), 1, atol=1e-5)
+    pixels = images[3] * split.std[:, None, None] + split.mean[:, None, None]
+    np.testing.assert_allclose(pixels, split.train.images[3], atol=1e-3)
 
 
 def test_jpeg_and_decoded_files_give_the_same_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

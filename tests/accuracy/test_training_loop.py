@@ -8,8 +8,9 @@ import torch
 from tiny_family import TinyFamily, TinySettings
 from torch import Tensor, nn
 
+from coevo.accuracy.augmentation import cut_out, rate_at, shift_and_mirror
 from coevo.accuracy.data import Part, Split
-from coevo.accuracy.loop import DivergedError, fit, rate_at, shift_and_mirror
+from coevo.accuracy.loop import DivergedError, Plan, StoppedError, fit
 from coevo.accuracy.settings import TrainSettings
 from coevo.protocols import Task
 
@@ -119,13 +120,85 @@ def test_an_output_of_another_shape_is_refused() -> None:
         _fit(Wide(), epochs=1)
 
 
-def test_the_learning_rate_warms_up_then_falls_to_nothing() -> None:
-    rates = [rate_at(step, 100) for step in range(100)]
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_learning_rate_warms_up_then_falls_to_nothing(schedule: str) -> None:
+    settings = TrainSettings.model_validate({"schedule": schedule})
+    rates = [rate_at(step, 100, settings) for step in range(100)]
     assert rates[9] == max(rates) == 1.0
     assert rates[:10] == sorted(rates[:10])
     assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert 0 < rates[-1] < 1e-3
-    assert rate_at(0, 1) == 1.0
+    assert 0 < rates[-1] < 0.02
+    assert rate_at(0, 1, settings) == 1.0
+
+
+def test_a_step_schedule_falls_twice_and_a_constant_one_never() -> None:
+    step, constant = (TrainSettings.model_validate({"schedule": name}) for name in ("step", "constant"))
+    assert sorted({rate_at(i, 100, step) for i in range(10, 100)}) == [0.01, 0.1, 1.0]
+    assert {rate_at(i, 100, constant) for i in range(10, 100)} == {1.0}
+
+
+def test_warm_up_takes_its_share() -> None:
+    settings = TrainSettings(warm_up=0.5)
+    assert [rate_at(i, 8, settings) for i in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"optimizer": "adamw", "learning_rate": 0.01}, {"schedule": "linear"}, {"cutout": 2}, {"mixed_precision": True}],
+)
+def test_every_way_of_training_learns(change: dict[str, object]) -> None:
+    trained = _fit(_net(), epochs=8, batch_size=16, **change)
+    assert trained.validation_error < 0.2  # type: ignore[attr-defined]
+
+
+def test_cutout_blanks_one_square_per_image_and_leaves_the_rest() -> None:
+    images = torch.ones(200, 2, 6, 6)
+    cut = cut_out(images, 2, torch.Generator().manual_seed(0))
+    blanks = (cut == 0).sum(dim=(2, 3))
+    assert torch.equal(blanks[:, 0], blanks[:, 1])
+    assert set(blanks[:, 0].tolist()) <= {1, 2, 4}  # at the edge it reaches over
+    assert blanks[:, 0].float().mean() > 3
+
+
+def test_a_training_killed_between_epochs_goes_on_and_ends_with_the_same_weights(tmp_path) -> None:
+    settings = {"epochs": 4, "batch_size": 16, "augment": True, "checkpoints": True, "patience": 4}
+    whole, parts = _net(2), _net(2)
+    trained = _fit(whole, **settings)
+    plan = Plan(checkpoint=str(tmp_path / "state.safetensors"))
+
+    class KilledError(Exception):
+        pass
+
+    steps = 0
+
+    def count(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 16 * 2 + 5:
+            raise KilledError
+
+    hook = parts.register_forward_pre_hook(lambda module, _: count() if module.training else None)
+    with pytest.raises(KilledError):
+        fit(parts, _split(), TrainSettings.model_validate(settings), torch.Generator().manual_seed(0), plan)
+    hook.remove()
+    assert (tmp_path / "state.safetensors").is_file()
+    again = _net(2)
+    resumed = fit(again, _split(), TrainSettings.model_validate(settings), torch.Generator().manual_seed(0), plan)
+    assert resumed == trained
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_a_training_stops_once_nothing_seen_so_far_would_save_it() -> None:
+    settings = {"epochs": 6, "learning_rate": 1e-9, "stop_dominated": True}
+    hopeless = Plan(target=0.3, gains=(0.3, 0.9, 0.95, 0.97, 0.99, 1.0))
+    with pytest.raises(
+        StoppedError, match=r"after 2 of 6 epochs: an error of .* may become .*, and a design .* has 0\.3"
+    ):
+        fit(_net(), _split(), TrainSettings.model_validate(settings), torch.Generator().manual_seed(0), hopeless)
+    hopeful = Plan(target=0.3, gains=(0.1,) * 6)
+    trained = fit(_net(), _split(), TrainSettings.model_validate(settings), torch.Generator().manual_seed(0), hopeful)
+    assert len(trained.curve) == 6
 
 
 def test_shifted_images_are_parts_of_the_padded_ones_and_about_half_are_mirrored() -> None:

@@ -154,6 +154,7 @@ def test_piped_output_has_no_colours(tmp_path):
         ("N=2 M=10 C=20 kind=linear name=fc", Layer("fc", "linear", n=2, m=10, c=20)),
         ("g=8 r=2 s=2 kind=pool bits=8", Layer("x", "pool", g=8, r=2, s=2, bits=(8, 8, 8))),
         ("m=2 bits=4/8/32", Layer("x", "conv", m=2, bits=(4, 8, 32))),
+        ("m=2 bits=4/8/-", Layer("x", "conv", m=2, bits=(4, 8, None))),
     ],
 )  # fmt: skip
 def test_a_layer_reads_as_it_is_shown(text, layer):
@@ -366,6 +367,8 @@ def test_a_mistake_on_the_command_line_is_one_line(complaint, arguments, said):
 
 
 def test_a_layer_without_any_mapping_says_which_memory_how_much_it_needs_and_has(complaint):
-    line = complaint("--accelerator", "shidiannao", "--layer", "m=4 bits=64 name=wide", "--set", "word_bits.outputs=8")
+    line = complaint(
+        "--accelerator", "shidiannao", "--layer", "m=4 bits=16/16/64 name=wide", "--set", "word_bits.outputs=8"
+    )
     assert "layer wide" in line and "valid mapping" in line
     assert re.search(r"needs \d+ bytes .*has \d", line), line

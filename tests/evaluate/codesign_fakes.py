@@ -95,6 +95,8 @@ class AccuracySettings(_Settings):
     journal: str = ""
     fails: int = 0
     nan: bool = False
+    fidelity: str = ""
+    noise: float = 0.02
 
 
 class AccuracyModel:
@@ -124,9 +126,10 @@ class AccuracyModel:
         number = int(network.key, 16)
         if self.settings.fails and number % self.settings.fails == 0:
             return Accuracy(math.nan, violation=1.0, reason="diverged", seconds=time.monotonic())
-        noise = np.random.default_rng([seed, number]).random()
-        error = 1 / (1 + math.log(family.workload(network.choices).macs)) + 0.02 * noise
-        return Accuracy(math.nan if self.settings.nan else error, error + 0.01, seconds=time.monotonic())
+        noise = self.settings.noise * np.random.default_rng([seed, number]).random()
+        error = 1 / (1 + math.log(family.workload(network.choices).macs)) + noise
+        error = math.nan if self.settings.nan else error
+        return Accuracy(error, error + 0.01, fidelity=self.settings.fidelity, seconds=time.monotonic())
 
 
 class OptimizerSettings(_Settings):

@@ -49,7 +49,9 @@ def test_shipped_spaces_are_as_large_as_they_say() -> None:
     sizes = {name: Space(build_family(load_space(name), CIFAR).genes).size for name in list_data("spaces")}
     assert sizes == {
         "cifar10_mbconv": 6_718_464,
+        "cifar10_mbconv_bits": 6_718_464 * 6**3,
         "cifar10_mbconv_layerwise": 119_602_469_376,
+        "digits_bits": 1_152 * 16,
         "digits_mbconv": 186_624,
         "digits_sizing": 5_184,
         "nasbench201": 15_625,

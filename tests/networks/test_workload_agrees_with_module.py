@@ -22,6 +22,8 @@ DIGITS, CIFAR = Task(channels=1, resolution=8, classes=10), Task(channels=3, res
 NETWORKS = [
     ("digits_mbconv", DIGITS, 12),
     ("digits_sizing", DIGITS, 6),
+    ("digits_bits", DIGITS, 4),
+    ("cifar10_mbconv_bits", CIFAR, 2),
     ("cifar10_mbconv", CIFAR, 8),
     ("cifar10_mbconv", Task(channels=4, resolution=20, classes=7), 4),
     ("cifar10_mbconv_layerwise", CIFAR, 8),

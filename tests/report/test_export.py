@@ -5,9 +5,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
 from coevo.design import Evaluation, Results
+from coevo.errors import SpecError
 from coevo.library import parse_yaml
 from coevo.mapping import Mapping
 from coevo.report import read_design
@@ -54,6 +56,18 @@ def test_what_is_written_reads_back_as_the_same_machine_workload_and_mappings(re
         assert read.accelerator.choices == design.design.accelerator.choices
         assert read.workload.layers == design.workload.layers
         assert read.mappings == {cost.layer.name: cost.mapping for cost in design.cost.layers}
+
+
+def test_a_design_file_keeps_the_bits_of_its_layers(results: Results, tmp_path: Path) -> None:
+    design = results.front.designs[0]
+    narrow = (replace(design.cost.layers[0], layer=replace(design.cost.layers[0].layer, bits=(4, 8, None))),)
+    layers = (*narrow, *design.cost.layers[1:])
+    file = tmp_path / "narrow.yaml"
+    file.write_text(design_yaml(replace(design, cost=replace(design.cost, detail=lambda: layers)), results.name))
+    assert [layer.bits for layer in read_design(file).workload.layers] == [(4, 8, None), *[None] * (len(layers) - 1)]
+    file.write_text(file.read_text().replace("bits: [4, 8, null]", "bits: [4, 0, null]"))
+    with pytest.raises(SpecError, match="at least 1 bit"):
+        read_design(file)
 
 
 def test_mappings_read_back_exactly(results: Results) -> None:

@@ -54,6 +54,8 @@ def test_roofs_and_places_are_those_by_hand():
 
 def test_a_layers_own_bits_count():
     assert roofline([cost(bits=(8, 8, 32))], SMALL).intensity.tolist() == [640 / (20 + 10 + 40)]
+    open_ended = roofline([cost(bits=(8, 8, None))], SMALL).intensity.tolist()
+    assert open_ended == roofline([cost(bits=(8, 8, 16))], SMALL).intensity.tolist()
 
 
 @pytest.mark.parametrize(
