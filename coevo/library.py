@@ -11,6 +11,7 @@ duplicate keys, aliases, tags and huge or deep files are refused, and scalars fo
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import math
@@ -312,16 +313,32 @@ def find_plugin(kind: str, name: str, near_file: str = "") -> Any:
     raise SpecError(f"no {kind} plug-in named {name!r} {near(name, list_plugins(kind))}")
 
 
+def plugin_file(name: str, near_file: str) -> Path | None:
+    """Returns the file of a plug-in ``path/to/file.py:Name``, absolute, as `find_plugin` finds it; None if absent."""
+    path = _path_of(name, near_file)
+    return None if path is None else path.resolve()
+
+
+def fingerprint(path: Path) -> str:
+    """Returns a digest of a file's content."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
+
+
+def _path_of(name: str, near_file: str) -> Path | None:
+    file = name.rpartition(":")[0]
+    return next((path for path in (Path(near_file).parent / file, Path(file)) if path.is_file()), None)
+
+
 def _from_file(kind: str, name: str, near_file: str) -> Any:
     file, _, attribute = name.rpartition(":")
-    for path in (Path(near_file).parent / file, Path(file)):
-        if path.is_file():
-            module = _import_path(path)
-            if not hasattr(module, attribute):
-                public = [key for key in vars(module) if not key.startswith("_")]
-                raise SpecError(f"{file} has no {attribute!r} {near(attribute, public)}")
-            return getattr(module, attribute)
-    raise SpecError(f"{kind} plug-in {name!r}: there is no file {file}")
+    path = _path_of(name, near_file)
+    if path is None:
+        raise SpecError(f"{kind} plug-in {name!r}: there is no file {file}")
+    module = _import_path(path)
+    if not hasattr(module, attribute):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise SpecError(f"{file} has no {attribute!r} {near(attribute, public)}")
+    return getattr(module, attribute)
 
 
 def _import_path(path: Path) -> ModuleType:

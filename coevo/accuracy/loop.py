@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch.nn import functional
 from coevo.accuracy import checkpoint
 from coevo.accuracy.augmentation import cut_out, rate_at, shift_and_mirror
 from coevo.accuracy.data import Part, Split
+from coevo.accuracy.images import MappedImages
 from coevo.accuracy.limits import FruitlessError, within_limits
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTask
@@ -33,7 +34,6 @@ from coevo.networks.quantised import calibrate, set_quantisation
 MOMENTUM = 0.9
 SCORING_BATCH = 256
 _CALIBRATION_BATCHES = 10
-_MIRRORED = ("cifar10", "fashion_mnist")
 
 # The first optimiser imports torch's compiler, which takes seconds: here, in the server, and not in every task.
 torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
@@ -161,6 +161,15 @@ def fit(
     return trained
 
 
+def _reader(part: Part, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Gives images on the device by their rows: mapped ones are read as they are asked for, others lie there whole."""
+    images = part.images
+    if isinstance(images, MappedImages):
+        return lambda rows: torch.from_numpy(images[rows.cpu().numpy()]).to(device)
+    resident = torch.from_numpy(images).to(device)
+    return lambda rows: resident[rows]
+
+
 class Images:
     """Training images on a device, and how they are used; normalised batch by batch, where they are needed."""
 
@@ -170,7 +179,8 @@ class Images:
         self.batch = min(settings.batch_size, len(split.train))
         self.steps = len(split.train) // self.batch
         self._classes = split.task.classes
-        self._images = torch.from_numpy(split.train.images).to(device)
+        self._images = _reader(split.train, device)
+        self._mirrored = split.mirrored
         self._labels = torch.from_numpy(split.train.labels).to(device)
         self._mean, self._std = (torch.from_numpy(v).to(device).view(1, -1, 1, 1) for v in (split.mean, split.std))
 
@@ -182,9 +192,9 @@ class Images:
         """Yields (images, labels) of one epoch; the last, incomplete batch is left out."""
         order = torch.randperm(len(self._labels), generator=rng)[: self.steps * self.batch]
         for rows in order.view(self.steps, self.batch).to(self.device):
-            images = self.normalised(self._images[rows])
+            images = self.normalised(self._images(rows))
             if self.settings.augment:
-                images = shift_and_mirror(images, images.shape[-1] // 8, self.settings.data in _MIRRORED, rng)
+                images = shift_and_mirror(images, images.shape[-1] // 8, self._mirrored, rng)
             if self.settings.cutout:
                 images = cut_out(images, self.settings.cutout, rng)
             yield images, self._labels[rows]

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-DataName = Literal["digits", "mnist", "cifar10"]
+from coevo.errors import near
+
+DATA_NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")
+"""The data sets that go by a name."""
+
+
+def _known(name: str) -> str:
+    if name not in DATA_NAMES and not is_own(name):
+        raise ValueError(f"no data set {name!r} {near(name, DATA_NAMES)}; your own are path/to/file.py:function")
+    return name
+
+
+def is_own(name: str) -> bool:
+    """Says whether the name of a data set stands for a function of the user's."""
+    return ".py:" in name
+
+
+DataName = Annotated[str, AfterValidator(_known)]
 
 
 class DataSettings(BaseModel):
     """Which images: what every model that looks at images is told.
 
     Attributes:
-        data: ``digits`` (embedded), ``mnist`` or ``cifar10`` (from a local npz file).
-        folder: Where that file lies, from the experiment file's folder or the working directory; empty: the
-            folder that the environment variable ``COEVO_DATA`` names.
+        data: ``digits`` (embedded), ``mnist``, ``fashion_mnist`` or ``cifar10`` (from local files), or
+            ``path/to/file.py:function`` (`coevo.accuracy.own_data`).
+        folder: Where those files lie, from the experiment file's folder or the working directory; empty: the
+            folder that the environment variable ``COEVO_DATA`` names. Data of the user's own need none.
         train_images: Images to train on; None takes all that validation leaves of the data's training part.
         validation_images: Images that the search's error is counted on; None takes a fifth of the training part.
         test_images: Images that the report's error is counted on; None takes the data's whole test part.
@@ -91,7 +109,7 @@ class TrainSettings(DataSettings, LimitSettings, ReducedSettings):
         weight_decay: Of the optimiser.
         label_smoothing: Share of the label spread over all classes.
         augment: Whether training images are shifted by up to an eighth and, where mirror images are of the same
-            class, mirrored.
+            class (cifar10, fashion_mnist), mirrored.
         cutout: Side of a square that is blanked at a random place in every training image [pixel]; 0 for none.
         mixed_precision: Whether convolutions compute in half precision where that is safe (bfloat16).
         patience: Stop once the validation error has not improved for so many epochs; None never stops early.

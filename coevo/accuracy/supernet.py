@@ -30,6 +30,7 @@ from coevo.protocols import Context, NetworkFamily, Task
 Rule = Literal["auto", "sandwich", "single_path"]
 
 _FORMAT = 1
+_DIGESTED = 1024
 
 
 class SupernetSettings(DataSettings, LimitSettings, ReducedSettings):
@@ -194,7 +195,11 @@ class SupernetAccuracy:
     def _images_digest(self) -> str:
         """Digest of the training images and labels."""
         train = self._split.train
-        return blake2b(train.images.tobytes() + train.labels.tobytes(), digest_size=12).hexdigest()
+        content = blake2b(digest_size=12)
+        for start in range(0, len(train), _DIGESTED):
+            content.update(train.images[start : start + _DIGESTED].tobytes())
+        content.update(train.labels.tobytes())
+        return content.hexdigest()
 
     def _digest(self, family: GraphFamily, seed: int) -> str:
         training = self._settings.model_dump(mode="json", exclude=_NOT_TRAINING)

@@ -14,18 +14,20 @@ import yaml
 from pydantic import BaseModel, create_model
 
 from coevo.accelerator.template import Template, load_template
+from coevo.accuracy.data import shown_name
+from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
 from coevo.evaluate import Constraint, JointSpace, computed_metrics, needs_accuracy
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
-from coevo.library import Document, FieldPath, find_plugin, read_yaml
+from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file, read_yaml
 from coevo.metrics import METRICS, find_metric
 from coevo.networks import SpaceFile, load_space
 from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
 from coevo.study.final import FinalPlan
 from coevo.study.log import versions
-from coevo.study.sources import fingerprint, joint_space, plugin_file
+from coevo.study.sources import joint_space
 
 _SOCKETS = {"cost": ("evaluate",), "optim": ("ask", "tell"), "accuracy": ("score",)}
 """The methods that a plug-in of each room must have."""
@@ -211,7 +213,8 @@ class Loader:
         """What networks are trained for, and what they are scored for if that differs."""
         wanted = self.spec.deployment
         if model is not None:
-            task = model.task
+            with _located(self.document, ()):
+                task = model.task
             if wanted is None:
                 return task, None
             deployment = Task(
@@ -326,6 +329,8 @@ class Loader:
         }
         if self.trains and self.accuracy is not None and "data" in self.accuracy.data:
             facts["data set"] = str(self.accuracy.data["data"])
+            if isinstance(self.accuracy.settings, DataSettings):
+                facts["data set"] = shown_name(self.accuracy.settings, self.file)
         return facts
 
     def _complete(self) -> dict[str, Any]:

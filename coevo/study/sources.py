@@ -8,7 +8,6 @@ they lie, if they are unchanged.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from typing import Any
 from coevo.accelerator.template import Template, load_template
 from coevo.errors import CoevoError, RunError
 from coevo.evaluate import JointSpace
-from coevo.library import find_plugin, parse_yaml
+from coevo.library import find_plugin, fingerprint, parse_yaml, plugin_file
 from coevo.networks import SpaceFile, build_family, load_space
 from coevo.protocols import CostModel, Task
 
@@ -153,18 +152,6 @@ def joint_space(
         ValueError: As `JointSpace`.
     """
     return JointSpace(space.name, build_family(space, task), templates, fixed, deployment)
-
-
-def plugin_file(name: str, near_file: str) -> Path | None:
-    """Returns the file of a plug-in ``path/to/file.py:Name``, absolute, as `coevo.library.find_plugin` finds it."""
-    file = name.rpartition(":")[0]
-    found = (path for path in (Path(near_file).parent / file, Path(file)) if path.is_file())
-    return next((path.resolve() for path in found), None)
-
-
-def fingerprint(path: Path) -> str:
-    """Returns a digest of a file's content."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
 
 
 def _template(source: Source, vary: Mapping[str, Any] | None) -> Template:
