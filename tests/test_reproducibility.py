@@ -25,6 +25,19 @@ budget: {trainings: 14}
 seed: 3
 """
 
+TRAIN = "{name: train, data: digits, epochs: 2, train_images: 300, test_images: 100, device: cpu}"
+
+RUNGS = {
+    "zero_cost": "{name: zero_cost, data: digits, reference: 6, proxies: [macs, synflow, naswot], device: cpu}",
+    "predictor": f"{{name: predictor, of: {TRAIN}, labels: 10, least_tau: -1, measure: 0.3}}",
+    "inherit": TRAIN.replace("train,", "inherit,", 1),
+    "supernet": TRAIN.replace("train,", "supernet,", 1),
+    "cascade": "{name: cascade, rungs: ["
+    "{model: {name: zero_cost, data: digits, reference: 6, proxies: [macs, synflow], device: cpu}, keep: 0.6}, "
+    f"{{model: {TRAIN}, keep: 0.6}}, {{model: {TRAIN}}}]}}",
+}
+"""An accuracy section for each rung of the ladder."""
+
 UNTRAINED = """\
 schema: 1
 name: small
@@ -80,6 +93,26 @@ def test_training_gives_the_same_front_twice_with_two_workers_and_killed_three_t
     for _ in range(3):
         killed(TRAINED, tmp_path / "killed", instants.uniform(0.1, 0.9) * whole / 2)
     assert front(TRAINED, tmp_path / "killed", jobs=2) == once
+    assert (tmp_path / "killed" / "designs.csv").read_bytes() == (tmp_path / "once" / "designs.csv").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("rung", RUNGS)
+def test_every_rung_gives_the_same_front_with_other_workers_and_killed_twice(tmp_path, rung):
+    line = next(line for line in TRAINED.splitlines() if line.startswith("accuracy:"))
+    experiment = TRAINED.replace(line, f"accuracy: {RUNGS[rung]}")
+    experiment = experiment.replace(
+        "budget: {trainings: 14}", f"budget: {{trainings: 16}}\nfinal: {{accuracy: {TRAIN}}}"
+    )
+    began = time.monotonic()
+    once = front(experiment, tmp_path / "once", jobs=1)
+    whole = time.monotonic() - began
+    assert once.count(b"\n") > 1
+    instants = random.Random(rung)
+    for _ in range(2):
+        killed(experiment, tmp_path / "killed", instants.uniform(0.2, 0.9) * whole / 2)
+    assert front(experiment, tmp_path / "killed", jobs=2) == once
     assert (tmp_path / "killed" / "designs.csv").read_bytes() == (tmp_path / "once" / "designs.csv").read_bytes()
 
 
