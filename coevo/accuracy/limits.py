@@ -1,14 +1,46 @@
-"""What a task's process does before it computes with torch: make it reproducible, and limit what it may take."""
+"""How a task's process computes with torch: reproducibly, within limits, and with a reason where nothing comes out."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 
 from coevo.errors import BackendError
+
+Value = TypeVar("Value")
+
+
+class FruitlessError(Exception):
+    """A task came to nothing for a reason of the network's own; its text is the reason."""
+
+
+def within_limits(device: str, memory_limit_mib: int, work: Callable[[torch.device], Value]) -> Value | str:
+    """Does the work of a task; returns what it gives, or the reason why it gives nothing.
+
+    Args:
+        device: As `coevo.accuracy.settings.LimitSettings.device`.
+        memory_limit_mib: What the work may allocate [MiB].
+        work: Takes the device.
+
+    Raises:
+        BackendError: A GPU was asked for and there is none.
+    """
+    warnings.simplefilter("ignore")  # else every task of a search repeats them
+    chosen = prepare(device)
+    try:
+        with memory_limit(memory_limit_mib, chosen):
+            return work(chosen)
+    except FruitlessError as reason:
+        return str(reason)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return f"out of memory: needs more than {memory_limit_mib} MiB (memory_limit_mib)"
 
 
 def prepare(device: str) -> torch.device:

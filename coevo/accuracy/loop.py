@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,7 +23,7 @@ from coevo.accuracy import checkpoint
 from coevo.accuracy.augmentation import cut_out, rate_at, shift_and_mirror
 from coevo.accuracy.data import Part, Split
 from coevo.accuracy.images import MappedImages
-from coevo.accuracy.limits import is_out_of_memory, memory_limit, prepare
+from coevo.accuracy.limits import FruitlessError, within_limits
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTask
 from coevo.accuracy.worker import unpack
@@ -40,11 +39,11 @@ _CALIBRATION_BATCHES = 10
 torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
 
 
-class DivergedError(Exception):
+class DivergedError(FruitlessError):
     """The loss is no longer a number."""
 
 
-class StoppedError(Exception):
+class StoppedError(FruitlessError):
     """The training cannot become worth its while."""
 
 
@@ -97,19 +96,10 @@ def train_task(shared: Sequence[tuple[Split, TrainSettings]], payload: bytes) ->
         BackendError: A GPU was asked for and there is none.
     """
     split, settings = shared[-1]
-    warnings.simplefilter("ignore")  # else every training of a search repeats them
-    device = prepare(settings.device)
-    try:
-        with memory_limit(settings.memory_limit_mib, device):
-            trained = _train(unpack(payload), shared, device)
-    except DivergedError as diverged:
-        return f"diverged: {diverged}"
-    except StoppedError as stopped:
-        return f"stopped {stopped}"
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return f"out of memory: needs more than {settings.memory_limit_mib} MiB (memory_limit_mib)"
+    task = unpack(payload)
+    trained = within_limits(settings.device, settings.memory_limit_mib, lambda device: _train(task, shared, device))
+    if isinstance(trained, str):
+        return trained
     share = trained.validation_error
     return Accuracy(
         error=share,
@@ -153,7 +143,7 @@ def fit(
     for epoch in range(begun + 1, settings.epochs + 1):
         loss = _train_epoch(module, optimizer, data, epoch, rng)
         if not math.isfinite(loss):
-            raise DivergedError(f"the loss is {loss} in epoch {epoch} of {settings.epochs}")
+            raise DivergedError(f"diverged: the loss is {loss} in epoch {epoch} of {settings.epochs}")
         if settings.patience is not None or settings.stop_dominated:
             curve.append(error_of(module, data, split.validation))
             _stop_if_dominated(curve, plan, settings)
@@ -233,7 +223,7 @@ def error_of(module: nn.Module, data: Images, part: Part) -> float:
         images = torch.from_numpy(part.images[start : start + SCORING_BATCH]).to(data.device)
         logits = data.logits(module, data.normalised(images))
         if not bool(torch.isfinite(logits).all()):
-            raise DivergedError("the outputs are not finite on unseen images")
+            raise DivergedError("diverged: the outputs are not finite on unseen images")
         told = logits.argmax(1).cpu().numpy()
         wrong += int((told != part.labels[start : start + SCORING_BATCH]).sum())
     return wrong / len(part)
@@ -321,7 +311,7 @@ def _stop_if_dominated(curve: Sequence[float], plan: Plan, settings: TrainSettin
     best = curve[-1] * plan.gains[epoch - 1]
     if best > plan.target:
         raise StoppedError(
-            f"after {epoch} of {settings.epochs} epochs: an error of {curve[-1]:.3g} may become {best:.3g}, "
+            f"stopped after {epoch} of {settings.epochs} epochs: an error of {curve[-1]:.3g} may become {best:.3g}, "
             f"and a design that costs no more has {plan.target:.3g}"
         )
 

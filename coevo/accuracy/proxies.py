@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from coevo.accuracy.blocks import block_maps
-from coevo.accuracy.limits import is_out_of_memory, memory_limit, prepare
+from coevo.accuracy.limits import within_limits
 from coevo.accuracy.tasks import NetworkTask
 from coevo.accuracy.worker import unpack
 from coevo.protocols import Task
@@ -88,15 +87,8 @@ def proxy_task(inputs: Inputs, payload: bytes) -> dict[str, float] | str:
     Raises:
         BackendError: A GPU was asked for and there is none.
     """
-    warnings.simplefilter("ignore")  # else every network of a search repeats them
-    device = prepare(inputs.device)
-    try:
-        with memory_limit(inputs.memory_limit_mib, device):
-            return _figures(unpack(payload), inputs, device)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return f"out of memory: needs more than {inputs.memory_limit_mib} MiB (memory_limit_mib)"
+    task = unpack(payload)
+    return within_limits(inputs.device, inputs.memory_limit_mib, lambda device: _figures(task, inputs, device))
 
 
 def _figures(task: NetworkTask, inputs: Inputs, device: torch.device) -> dict[str, float]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from torch.nn import functional
 
 from coevo.accuracy.augmentation import rate_at
 from coevo.accuracy.data import Part, Split
-from coevo.accuracy.limits import is_out_of_memory, memory_limit, prepare
+from coevo.accuracy.limits import within_limits
 from coevo.accuracy.loop import MOMENTUM, SCORING_BATCH, DivergedError, Images, error_of
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.shared_tensors import inherited, load, logits_of, new_tensors, save
@@ -30,8 +28,6 @@ from coevo.accuracy.supernet import SupernetSettings
 from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
 from coevo.space import Space
-
-Value = TypeVar("Value")
 
 _OPTIMIZER = "momentum of "
 
@@ -66,7 +62,11 @@ def train_task(shared: tuple[Split, SupernetSettings], payload: bytes) -> float 
     """
     split, settings = shared
     family, _, _, (file, seed) = unpack(payload)
-    return _limited(settings, lambda device: train(family, split, settings, seed, Path(file), device))
+    return within_limits(
+        settings.device,
+        settings.memory_limit_mib,
+        lambda device: train(family, split, settings, seed, Path(file), device),
+    )
 
 
 def score_task(shared: tuple[Split, SupernetSettings], payload: bytes) -> Accuracy | str:
@@ -77,7 +77,11 @@ def score_task(shared: tuple[Split, SupernetSettings], payload: bytes) -> Accura
     """
     split, settings = shared
     family, choices, _, file = unpack(payload)
-    return _limited(settings, lambda device: score(family, choices, split, settings, Path(file), device))
+    return within_limits(
+        settings.device,
+        settings.memory_limit_mib,
+        lambda device: score(family, choices, split, settings, Path(file), device),
+    )
 
 
 def train(
@@ -98,7 +102,7 @@ def train(
         began = time.perf_counter()
         training.loss = _train_epoch(training, family, data, settings, epoch, seed)
         if not math.isfinite(training.loss):
-            raise DivergedError(f"the loss is {training.loss} in epoch {epoch} of {settings.epochs}")
+            raise DivergedError(f"diverged: the loss is {training.loss} in epoch {epoch} of {settings.epochs}")
         training.epochs = epoch
         training.seconds += time.perf_counter() - began
         save(unfinished, {**training.tensors, **_momentum(training)}, _facts(training))
@@ -141,21 +145,6 @@ def recalibrate(module: nn.Module, data: Images, part: Part, images: int) -> Non
     shown = part.images[:images]
     for batch in np.array_split(shown, -(-len(shown) // SCORING_BATCH)):  # alike in size: one image has no variance
         module(data.normalised(torch.from_numpy(batch).to(data.device)))
-
-
-def _limited(settings: SupernetSettings, work: Callable[[torch.device], Value]) -> Value | str:
-    """Does the work within the limits; returns what it gives, or the reason why it gives nothing."""
-    warnings.simplefilter("ignore")  # else every task of a search repeats them
-    device = prepare(settings.device)
-    try:
-        with memory_limit(settings.memory_limit_mib, device):
-            return work(device)
-    except DivergedError as diverged:
-        return f"diverged: {diverged}"
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return f"out of memory: needs more than {settings.memory_limit_mib} MiB (memory_limit_mib)"
 
 
 def _train_settings(settings: SupernetSettings) -> TrainSettings:
