@@ -25,7 +25,7 @@ SPLIT_SEED = 20261123
 """Decides which images validate, for all runs alike."""
 
 IN_MEMORY_BYTES = 256 * 2**20
-"""Images of one part beyond which they stay on the disk and are read batch by batch [byte]."""
+"""Size of a kept file beyond which its images stay on the disk and are read batch by batch [byte]."""
 
 _CHUNK_BYTES = 2**22
 
@@ -95,9 +95,9 @@ def load_array(file: Path, mapped: bool) -> NDArray[Any]:
 
 
 def images_of(file: Path, rows: Rows) -> Images | MappedImages:
-    """Returns rows of an ``.npy`` file of images: in memory if they are few, else mapped."""
+    """Returns rows of an ``.npy`` file of images: in memory if the file is small, else mapped."""
     images = MappedImages(file, rows)
-    return images if int(np.prod(images.shape)) > IN_MEMORY_BYTES else images[:]
+    return images if file.stat().st_size > IN_MEMORY_BYTES else images[:]
 
 
 def interleave(labels: Labels, rng: np.random.Generator) -> Rows:

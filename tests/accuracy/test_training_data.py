@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import sys
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from coevo.accuracy.data import Split, find_file, interleave, load_split, load_train, main
+from coevo.accuracy.data import Split, find_file, load_split, load_train, main
+from coevo.accuracy.images import channel_sums, interleave, moments
 from coevo.accuracy.settings import TrainSettings
 from coevo.errors import BackendError, DataError, SpecError
 
@@ -19,8 +21,9 @@ LABELS = np.tile(np.arange(10, dtype=np.uint8), 8)
 
 
 @pytest.fixture(autouse=True)
-def _no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def _folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("COEVO_DATA", raising=False)
+    monkeypatch.setenv("COEVO_CACHE", str(tmp_path / "kept"))
 
 
 def _cifar(n: int, seed: int) -> NDArray[np.uint8]:
@@ -136,6 +139,100 @@ def test_jpeg_without_pillow_says_what_to_install(tmp_path: Path, monkeypatch: p
         load_split(TrainSettings(data="cifar10", folder=str(tmp_path)))
 
 
+def test_jpeg_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_jpeg(tmp_path)
+    settings = TrainSettings(data="cifar10", folder=str(tmp_path), train_images=50)
+    first = load_split(settings)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    again = load_split(settings)
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(first, name).images, getattr(again, name).images)
+    with pytest.raises(BackendError):  # other images are not kept yet
+        load_split(TrainSettings(data="cifar10", folder=str(tmp_path), train_images=51))
+    os.utime(tmp_path / "cifar10_jpeg.npz", (0, 0))
+    with pytest.raises(BackendError):  # nor those of another file
+        load_split(settings)
+
+
+def test_jpeg_that_cannot_be_kept_is_decoded_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write_jpeg(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("COEVO_CACHE", str(tmp_path / "file"))
+    assert len(load_split(TrainSettings(data="cifar10", folder=str(tmp_path))).train) == 64
+
+
+def _grey(n: int, seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+
+
+def _write_idx(folder: Path) -> None:
+    """The four files of 80 training and 40 test images."""
+    folder.mkdir(parents=True)
+    for prefix, count, seed in (("train", 80, 0), ("t10k", 40, 1)):
+        for kind, array in (("images-idx3", _grey(count, seed)), ("labels-idx1", LABELS[:count])):
+            head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">i4").tobytes()
+            (folder / f"{prefix}-{kind}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
+
+
+@pytest.mark.parametrize("folders", [("mnist", "fashion_mnist"), ("MNIST/raw", "FashionMNIST/raw")])
+def test_idx_files_are_the_same_data_as_an_npz_file(folders: tuple[str, str], tmp_path: Path) -> None:
+    for data, folder in zip(("mnist", "fashion_mnist"), folders, strict=True):
+        settings = TrainSettings(data=data, folder=str(tmp_path))
+        _write_idx(tmp_path / folder)
+        idx = load_split(settings)
+        arrays = {"x_train": _grey(80, 0), "y_train": LABELS, "x_test": _grey(40, 1), "y_test": LABELS[:40]}
+        np.savez(tmp_path / f"{data}.npz", **arrays)
+        npz = load_split(settings)
+        assert npz.mirrored is idx.mirrored is (data == "fashion_mnist")
+        for part in ("train", "validation", "test"):
+            np.testing.assert_array_equal(getattr(idx, part).images, getattr(npz, part).images)
+            np.testing.assert_array_equal(getattr(idx, part).labels, getattr(npz, part).labels)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("train-images-idx3", b"not gzip", "cannot be read"),
+        ("t10k-images-idx3", gzip.compress(b"\0\0\x08\x03"), r"must be an IDX file of uint8 \(40, 28, 28\)"),
+        ("train-labels-idx1", gzip.compress(b"\0\0\x08\x01\0\0\0\x02\x01"), r"IDX file of uint8 \('n',\)"),
+        ("t10k-labels-idx1", gzip.compress(b"\0\0\x08\x01\0\0\0\x01\x0a"), "labels from 0 to 9"),
+        ("t10k-labels-idx1", None, "No such file"),
+    ],
+)
+def test_an_idx_file_of_the_wrong_form_is_named(file: str, content: bytes | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mnist" / f"{file}-ubyte.gz"
+    _write_idx(path.parent)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path.name}: .*{said}"):
+        load_split(TrainSettings(data="mnist", folder=str(tmp_path)))
+
+
+def test_of_a_file_with_one_part_a_fixed_fifth_tests(tmp_path: Path) -> None:
+    np.savez(tmp_path / "fashion_mnist_first3615.npz", x=_grey(80, 0), y=LABELS)
+    whole, small = (
+        load_split(TrainSettings(data="fashion_mnist", folder=str(tmp_path), train_images=n)) for n in (None, 10)
+    )
+    train, validation, test = _rows(whole)
+    assert (len(train), len(validation), len(test)) == (51, 13, 16)
+    assert train | validation | test == {image.tobytes() for image in _grey(80, 0)}
+    np.testing.assert_array_equal(whole.test.images, small.test.images)
+    label_of = {image.tobytes(): label for image, label in zip(_grey(80, 0), LABELS, strict=True)}
+    for part in (whole.train, whole.validation, whole.test):
+        assert [label_of[image.tobytes()] for image in part.images] == part.labels.tolist()
+
+
+def test_moments_are_exact_however_many_images_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 9, 9), dtype=np.uint8)
+    images[:, 2] = 7
+    whole = moments(channel_sums(images), 81)
+    monkeypatch.setattr("coevo.accuracy.images._CHUNK_BYTES", 1000)
+    np.testing.assert_array_equal(whole, moments(channel_sums(images), 81))
+    np.testing.assert_allclose(whole[0], images.mean(axis=(0, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(whole[1], [*images.std(axis=(0, 2, 3))[:2], 1], rtol=1e-6)
+
+
 def test_a_folder_counts_from_the_experiment_file_then_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +246,7 @@ def test_a_folder_counts_from_the_experiment_file_then_from_the_environment(
     assert find_file(TrainSettings(data="cifar10"), experiment) == tmp_path / "elsewhere" / "cifar10.npz"
 
 
-@pytest.mark.parametrize("data", ["mnist", "cifar10"])
+@pytest.mark.parametrize("data", ["mnist", "fashion_mnist", "cifar10"])
 def test_absent_data_say_where_to_put_them(data: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"no {data}\.npz .*COEVO_DATA"):
         find_file(TrainSettings(data=data))
@@ -219,7 +316,9 @@ FOLDER = os.environ.get("COEVO_DATA", "")
 
 
 @REAL
-@pytest.mark.parametrize(("data", "mean"), [("mnist", [33.3]), ("cifar10", [125.3, 123.0, 113.9])])
+@pytest.mark.parametrize(
+    ("data", "mean"), [("mnist", [33.3]), ("fashion_mnist", [72.9]), ("cifar10", [125.3, 123.0, 113.9])]
+)
 def test_the_real_files_load_with_their_well_known_means(data: str, mean: list[float]) -> None:
     settings = TrainSettings(data=data, folder=FOLDER, train_images=2000, validation_images=100, test_images=100)
     try:
