@@ -223,3 +223,29 @@ def test_weights_are_copied_where_shapes_agree_and_in_part_where_they_overlap(tm
     assert torch.equal(after[project], before[project])
     inherit(child, tensors, overlap=True)
     assert torch.equal(child.state_dict()[project], given[project][:4])
+
+
+# -- hopeless trainings ----------------------------------------------------------------------------------------
+
+
+def known(error: float, costs: list[list[float]], curve: tuple[float, ...] = (), key: int = 0) -> Candidate:
+    accuracy = Accuracy(error, curve=curve, violation=float(error > 1))
+    return Candidate(Network("small", {"number": key}), np.array(costs), accuracy)
+
+
+def test_the_target_is_the_error_of_designs_that_cost_no_more() -> None:
+    history = [known(0.3, [[2, 2]]), known(0.2, [[5, 5]]), known(2.0, [[0, 0]])]
+    assert train_model._target(np.array([[3, 3]]), history) == 0.3
+    assert train_model._target(np.array([[3, 3], [6, 6]]), history) == 0.3  # dominated as one of the two, not the other
+    assert train_model._target(np.array([[6, 6]]), history) == 0.2
+    assert train_model._target(np.array([[1, 9]]), history) == float("inf")
+    assert train_model._target(None, history) == float("inf")
+
+
+def test_gains_are_the_best_improvements_of_whole_curves_of_enough_trainings() -> None:
+    model = train_model.plugin(TrainSettings(epochs=3, stop_dominated=True))
+    curves = [(0.8, 0.6, 0.4), (0.5, 0.5, 0.45)] * 4
+    history = [known(curve[-1], [[1]], curve, i) for i, curve in enumerate(curves)]
+    assert model._gains(history) == pytest.approx((0.5, 0.4 / 0.6, 1.0))
+    assert model._gains(history[:-1]) == ()
+    assert model._gains([*history[:-1], known(0.4, [[1]], (0.8, 0.4))]) == ()  # a curve that was cut short
