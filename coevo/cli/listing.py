@@ -47,6 +47,13 @@ def _experiments() -> Rows:
         yield name, f"{experiment.description} ({joint})"
 
 
+def _correlations() -> Rows:
+    from coevo.library import find_data, list_data, read_yaml
+
+    for name in list_data("experiments/correlations"):
+        yield name, str(read_yaml(find_data("experiments/correlations", name)).data.get("description", ""))
+
+
 def _dataflows() -> Rows:
     from coevo.accelerator.machine import DATAFLOWS
 
@@ -77,6 +84,7 @@ KINDS: Mapping[str, Callable[[], Rows]] = {
     "accelerators": _accelerators,
     "spaces": _spaces,
     "experiments": _experiments,
+    "correlations": _correlations,
     "dataflows": _dataflows,
     "metrics": _metrics,
     "networks": _plugins("networks"),
