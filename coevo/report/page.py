@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -29,6 +29,7 @@ MAX_DETAILED = 300
 """Designs of the front whose layers the page carries; the others' stand in ``front/<id>.yaml``."""
 
 _SHOWN_REASONS = 15
+_TRAINING = ("train", "inherit")
 
 
 def page(results: Results, points: Points, curve: History | None) -> str:
@@ -176,7 +177,7 @@ def _numbers(results: Results) -> str:
         "on the front": f"{len(results.front.designs):,}",
         "designs evaluated": f"{count:,}",
         "infeasible": f"{infeasible:,}{share}",
-        "networks trained": trained,
+        "networks trained" if results.facts.get("accuracy") in _TRAINING else "networks scored": trained,
         "trainings saved": f"{results.trainings_saved:,}",
     }
     tiles = "".join(
@@ -210,19 +211,25 @@ def _summary(results: Results, points: Points) -> str:
         named.setdefault(row, []).append(best_label(quantity))
     if points.knee is not None:
         named.setdefault(points.knee, []).insert(0, "★ knee")
-    extras = known_extras(results)
+    extras = [q for q in known_extras(results) if q.name in ("test_error", "final_error", "final_test_error")]
     known = {d.evaluation.id: d.extras for d in results.front.designs}
     heads = ["", *(label(q) for q in points.objectives), *(q.label for q in extras), "Design"]
     body = []
     for row, names in sorted(named.items(), key=lambda item: "★ knee" not in item[1]):
         figures = [_figure(x) for x in points.natural[row]]
-        figures += [_figure(known[points.ids[row]].get(q.column)) for q in extras]
+        figures += [_with_spread(known[points.ids[row]], q) for q in extras]
         id_ = escape(points.ids[row])
         cells = "".join(f"<td>{figure}</td>" for figure in figures)
         body.append(f'<tr data-id="{id_}"><th>{escape(", ".join(names))}</th>{cells}<td class="id">{id_}</td></tr>')
     head = "".join(f"<th>{escape(title)}</th>" for title in heads)
     table = f"<table class='ends'><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
     return table + _fidelities(results)
+
+
+def _with_spread(extras: Mapping[str, float], quantity: Quantity) -> str:
+    """A figure with its standard deviation over seeds, if it has one."""
+    spread = extras.get(quantity.column.replace("_pct", "_std_pct"))
+    return _figure(extras.get(quantity.column)) + ("" if spread is None else f" ± {_figure(spread)}")
 
 
 def _fidelities(results: Results) -> str:
