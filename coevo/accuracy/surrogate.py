@@ -102,7 +102,7 @@ def _members(features: Array, targets: Array, seed: int) -> Callable[[Array], tu
     rough = ConstantKernel() * Matern(length, nu=1.5) + WhiteKernel(0.1)
     smooth = ConstantKernel() * RBF(length) + ConstantKernel() * DotProduct() + WhiteKernel(0.1)
     processes = [GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed) for kernel in (smooth, rough)]
-    trees: list[Any] = [ExtraTreesRegressor(300, max_features=0.5, random_state=seed)]
+    trees: list[Any] = [ExtraTreesRegressor(100, max_features=0.5, random_state=seed)]
     for i in range(_BOOSTERS):
         booster = {"n_estimators": 200, "learning_rate": 0.05, "subsample": 0.5, "max_features": 0.5}
         trees.append(GradientBoostingRegressor(**booster, random_state=seed + i))
