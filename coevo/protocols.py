@@ -99,7 +99,10 @@ class Task:
 
 
 class NetworkFamily(Protocol):
-    """Genes to networks. Built as ``plugin(settings, task)``; one description gives both forms."""
+    """Genes to networks. Built as ``plugin(settings, task)``; one description gives both forms.
+
+    A family may also offer ``graph(choices) -> coevo.networks.graph.Graph``: predictors then learn from its paths.
+    """
 
     Settings: ClassVar[type[BaseModel]]
 
