@@ -98,7 +98,7 @@ class Predictor:
                 f"needs features (network, feature) and errors (network,) of at least {FOLDS} networks; "
                 f"got {encoded.shape} and {errors.shape}"
             )
-        self._models = _Models(encoded, errors, self._seed)
+        self._models = _Models(encoded, errors, self._learner, self._seed)
         truth = self._models.scale.to_score(logit(errors))
         rng = np.random.default_rng(self._seed)
         taus, ratios = [], []
@@ -118,7 +118,7 @@ class Predictor:
         """
         if self._models is None:
             raise ValueError("nothing was learned yet: call fit first")
-        mean, spread = _joined(*self._models.scores(encoded), self._learner)
+        mean, spread = self._models.scores(encoded)
         spread = self._stretch * spread
         to_error = self._models.scale.to_error
         return to_error(mean), (to_error(mean + spread) - to_error(mean - spread)) / 2
@@ -129,8 +129,8 @@ class Predictor:
         mean, spread = np.empty(len(errors)), np.empty(len(errors))
         for part in np.array_split(order, FOLDS):
             rest = np.setdiff1d(order, part)
-            models = _Models(encoded[rest], errors[rest], self._seed, self._models.kernels)
-            mean[part], spread[part] = _joined(*models.scores(encoded[part]), self._learner)
+            models = _Models(encoded[rest], errors[rest], self._learner, self._seed, self._models.kernels)
+            mean[part], spread[part] = models.scores(encoded[part])
         return mean, spread
 
 
@@ -157,20 +157,6 @@ def logit(errors: Array) -> Array:
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-_MEMBERS = (
-    ("gaussian_process", "scores"),
-    ("gaussian_process", "logits"),
-    ("gradient_boosting", "scores"),
-    ("gradient_boosting", "logits"),
-)
-
-_MEMBERS_OF: dict[Learner, slice] = {
-    "ensemble": slice(0, 4),
-    "gaussian_process": slice(0, 2),
-    "gradient_boosting": slice(2, 4),
-}
-
-
 @dataclass(frozen=True, eq=False)
 class _Standard:
     """Features to mean 0 and deviation 1 over what was learned from; what does not vary there is left out."""
@@ -191,15 +177,18 @@ class _Standard:
 
 
 class _Models:
-    """All members, fitted to errors ``(network,)``; kernels are searched for unless given."""
+    """The members of a learner, fitted to errors ``(network,)``; kernels are searched for unless given."""
 
-    def __init__(self, encoded: Array, errors: Array, seed: int, kernels: tuple[Any, ...] = (None, None)) -> None:
+    def __init__(
+        self, encoded: Array, errors: Array, learner: Learner, seed: int, kernels: tuple[Any, ...] = (None, None)
+    ) -> None:
         self.scale = Scale.of(errors)
+        self._learner = learner
         self._standard = _Standard.of(encoded)
         features, logits = self._standard(encoded), logit(errors)
         targets = (self.scale.to_score(logits), logits)
         self._processes = [_process(features, y, kernel) for y, kernel in zip(targets, kernels, strict=True)]
-        self._trees = [_trees(features, y, seed) for y in targets]
+        self._trees = [] if learner == "gaussian_process" else [_trees(features, y, seed) for y in targets]
 
     @property
     def kernels(self) -> tuple[Any, ...]:
@@ -207,17 +196,23 @@ class _Models:
         return tuple(model.kernel_ for model in self._processes)
 
     def scores(self, encoded: Array) -> tuple[Array, Array]:
-        """Returns the members' scores ``(member, network)`` and the first process's deviation ``(network,)``."""
+        """Returns mean score and spread ``(network,)``: the first process's deviation, and how members disagree."""
         features = self._standard(encoded)
-        (first, deviation), second = self._processes[0].predict(features, return_std=True), self._processes[1]
-        by_logit = [self.scale.to_score(model.predict(features)) for model in (second, self._trees[1])]
-        return np.stack([first, by_logit[0], self._trees[0].predict(features), by_logit[1]]), deviation
+        (by_score, deviation), (by_logit, _) = (_posterior(model, features) for model in self._processes)
+        members = [] if self._learner == "gradient_boosting" else [by_score, self.scale.to_score(by_logit)]
+        if self._trees:
+            members += [self._trees[0].predict(features), self.scale.to_score(self._trees[1].predict(features))]
+        return np.mean(members, axis=0), np.sqrt(deviation**2 + np.var(members, axis=0))
 
 
-def _joined(members: Array, deviation: Array, learner: Learner) -> tuple[Array, Array]:
-    """Returns a learner's mean score and spread ``(network,)``: the process's deviation, and how members disagree."""
-    chosen = members[_MEMBERS_OF[learner]]
-    return chosen.mean(axis=0), np.sqrt(deviation**2 + chosen.var(axis=0))
+def _posterior(process: Any, features: Array) -> tuple[Array, Array]:
+    """Returns a process's mean and deviation ``(network,)``.
+
+    Row by row: the last bits of a product of matrices depend on how many rows it has, and a network's figures must not
+    depend on its company.
+    """
+    rows = [process.predict(row[None, :], return_std=True) for row in features]
+    return np.array([mean[0] for mean, _ in rows]), np.array([deviation[0] for _, deviation in rows])
 
 
 def _process(features: Array, target: Array, kernel: Any) -> Any:

@@ -28,8 +28,11 @@ TAU = {"c10_test200": 0.75, "c100_test200": 0.75, "in16_test200": 0.75}
 
 
 def _model(noise: float = 0.0, **settings: Any) -> PredictedAccuracy:
+    """A quick one: it need not be the best."""
     of = {"name": MODEL, "noise": noise}
-    return plugin(plugin.Settings(**{"of": of, "labels": LABELS, "features": "graph", **settings}))
+    return plugin(
+        plugin.Settings(**{"of": of, "labels": LABELS, "features": "graph", "learner": "gaussian_process", **settings})
+    )
 
 
 def _networks(count: int, seed: int = 0) -> list[Network]:
@@ -187,7 +190,7 @@ def _curve(count: int, seed: int, noise: float = 0.1) -> tuple[np.ndarray, np.nd
 
 
 def test_the_core_is_deterministic_and_its_tau_holds_on_new_networks() -> None:
-    (x, errors), (other, truth) = _curve(60, 0), _curve(200, 1)
+    (x, errors), (other, truth) = _curve(40, 0), _curve(200, 1)
     first, second = Predictor(seed=3).fit(x, errors), Predictor(seed=3).fit(x, errors)
     mean, spread = first.predict(other)
     assert np.array_equal((mean, spread), second.predict(other))
@@ -200,13 +203,13 @@ def test_uncertainty_is_calibrated_and_grows_away_from_the_data() -> None:
     mean, spread = model.predict(other)
     inside = np.mean(np.abs(truth - mean) < spread)
     assert 0.55 < inside < 0.85  # 0.68 for a normal one
-    assert model.predict(np.full((1, 3), 4.0))[1] > 1.5 * spread.max()
+    assert model.predict(np.full((1, 3), 4.0))[1] > 2 * np.median(spread)
 
 
 def test_constant_errors_and_constant_features_teach_nothing() -> None:
     x, errors = _curve(20, 0)
-    assert Predictor().fit(x, np.full(20, 0.5)).held_out_tau == 0
-    assert abs(Predictor().fit(np.ones((20, 2)), errors).held_out_tau) < 0.5
+    assert Predictor("gaussian_process").fit(x, np.full(20, 0.5)).held_out_tau == 0
+    assert abs(Predictor("gaussian_process").fit(np.ones((20, 2)), errors).held_out_tau) < 0.5
     with pytest.raises(ValueError, match="at least 5"):
         Predictor().fit(x[: FOLDS - 1], errors[: FOLDS - 1])
     with pytest.raises(ValueError, match="call fit first"):
@@ -245,14 +248,14 @@ def test_a_hundred_cells_of_nas_bench_201_order_the_others(column: str) -> None:
         pytest.skip("needs nb201_acc.csv.gz in the folder that COEVO_DATA names")
     table = str(Path(folder) / "nb201_acc.csv.gz")
     family = build_family(load_space("nasbench201"), Task(3, 32, 10))
-    cells = connected = measuring_model.connected_cells(table)
+    cells = measuring_model.connected_cells(table)
     taus = []
     for seed in range(1000, 1010):
         drawn = np.random.default_rng(seed).permutation(len(cells))[:1100]
-        networks = [Network("cell", from_digits(connected[i])) for i in drawn]
+        networks = [Network("cell", from_digits(cells[i])) for i in drawn]
         errors = np.array([measuring_model.published_error(table, n.choices, column) for n in networks])
         history = [Candidate(n, np.zeros((1, 0)), Accuracy(e)) for n, e in zip(networks[:100], errors, strict=False)]
-        model = _model(labels=100, measure=0.0, features="auto")
+        model = plugin(plugin.Settings(of={"name": MODEL}, labels=100, measure=0.0))
         scores = dict(model.score(family, networks[100:], seed, 1, Context(history)))
         mean, spread = (np.array([getattr(scores[i], k) for i in range(1000)]) for k in ("error", "uncertainty"))
         taus.append(kendall_tau(mean, errors[100:]))
