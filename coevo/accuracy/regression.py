@@ -236,5 +236,5 @@ def _trees(features: Array, target: Array, seed: int) -> Any:
     from sklearn.ensemble import GradientBoostingRegressor
 
     return GradientBoostingRegressor(
-        n_estimators=150, learning_rate=0.06, max_depth=3, subsample=0.7, max_features=0.3, random_state=seed
+        n_estimators=80, learning_rate=0.1, max_depth=3, subsample=0.7, max_features=0.3, random_state=seed
     ).fit(features, target)
