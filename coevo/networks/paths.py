@@ -110,7 +110,7 @@ def _part_features(bag: tuple[tuple[Word, int], ...]) -> dict[str, float]:
 def _step(node: Node) -> Word:
     """What a path through a node reads there."""
     if isinstance(node, Conv):
-        return (f"{'depthwise' if node.groups > 1 else 'conv'}{node.kernel}",)
+        return (f"{'grouped' if node.groups > 1 else 'conv'}{node.kernel}",)
     return (f"pool{node.kernel}",) if isinstance(node, Pool) else ()
 
 
