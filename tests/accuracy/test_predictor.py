@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from itertools import product
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from coevo.accuracy.features import Encoding
 from coevo.accuracy.predictor import PredictedAccuracy, most_telling, plugin
 from coevo.accuracy.regression import FOLDS, Predictor, Scale, evidence, kendall_tau, logit
 from coevo.design import Accuracy, Network
@@ -116,6 +118,8 @@ def test_what_is_measured_is_on_the_expected_front_and_uncertain() -> None:
     candidates = [Candidate(n, c[None, :]) for n, c in zip(NEW, costs, strict=False)]
     mean, spread = np.array([0.5, 0.3, 0.1, 0.4]), np.array([0.01, 0.02, 0.015, 0.05])
     assert most_telling(candidates, mean, spread) == [1, 2, 0, 3]
+    perhaps = replace(candidates[3], costs=np.array([[2.5]]))  # better than the second if both are lucky
+    assert most_telling([*candidates[:3], perhaps], np.array([0.5, 0.3, 0.1, 0.31]), spread) == [3, 1, 2, 0]
     cheap = replace(candidates[3], costs=np.array([[9.0], [0.5]]))  # one of its two designs is on the front
     assert most_telling([*candidates[:3], cheap], mean, spread) == [3, 1, 2, 0]
 
@@ -137,6 +141,14 @@ def test_zero_cost_proxies_are_learned_from_and_computed_once() -> None:
     assert with_tau > 0.8 > tau
     assert _score(helped, NEW, context) == scores
     assert sorted(helped._proxies.asked) == sorted(network.key for network in NETWORKS)
+
+
+def test_figures_that_could_not_be_had_are_the_middle_of_those_learned_from() -> None:
+    learned = [{"a": 1.0, "b": 2.0}, {"a": math.nan}, {"a": 3.0}]
+    encoding = Encoding.of(learned)
+    assert encoding.names == ("a", "b")
+    assert encoding(learned).tolist() == [[1, 2], [2, 0], [3, 0]]
+    assert encoding([{"a": math.inf, "unknown": 1.0}]).tolist() == [[2, 0]]
 
 
 def test_a_model_without_proxies_is_refused_as_zero_cost() -> None:
