@@ -85,8 +85,8 @@ class PredictedAccuracy:
         self._of = build(settings.of, near_file)
         self._known: NetworkFeatures | None = None
         self._proxies: Any = None if settings.zero_cost is None else build(settings.zero_cost, near_file)
-        if self._proxies is not None and not hasattr(self._proxies, "values"):
-            problem = "this model has no proxies to learn from; use zero_cost"
+        if settings.zero_cost is not None and not hasattr(self._proxies, "values"):
+            problem = f"zero_cost: {settings.zero_cost['name']} has no proxies to learn from; use zero_cost"
             raise SpecError(problem, file=near_file, field="accuracy.zero_cost")
 
     @property
