@@ -102,8 +102,8 @@ class NetworkFamily(Protocol):
     """Genes to networks. Built as ``plugin(settings, task)``; one description gives both forms.
 
     A family may also have ``graph(choices, task=None)``, the `coevo.networks.graph.Graph` of a network: then networks
-    can be made smaller for cheap training and share weights; ``encoding(choices)``, a network as a list of numbers, of
-    one length, for models that learn; and ``shallower(share)``, a family of the same genes that repeats less.
+    can be made smaller for cheap training, share weights, and are learnt from by their paths; and ``shallower(share)``,
+    a family of the same genes that repeats less.
     """
 
     Settings: ClassVar[type[BaseModel]]

@@ -20,11 +20,8 @@ digits, one per edge in that order, each an index into `OPERATIONS`.
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -51,16 +48,6 @@ NODES = 4
 
 EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
 """(node, earlier node that it reads) of every edge, in the order of the paper's string."""
-
-_PATHS = tuple(
-    tuple(zip(nodes[1:], nodes[:-1], strict=True))
-    for between in product((False, True), repeat=NODES - 2)
-    for nodes in [(0, *(i + 1 for i, on in enumerate(between) if on), NODES - 1)]
-)
-"""Edges of every way from the input to the output."""
-
-_SEQUENCES = tuple(sequence for length in range(NODES) for sequence in product(OPERATIONS[2:], repeat=length))
-"""What operations, in order, a path may do."""
 
 STAGES = 3
 """Runs of cells in the skeleton; between them the map is halved."""
@@ -115,15 +102,6 @@ class Cell:
         """One per edge, ``node2.from1`` being the edge from node 1 to node 2; then those of the bits."""
         edges = (Gene(_edge(*edge), OPERATIONS, ordered=False) for edge in EDGES)
         return (*edges, *bit_genes(self._settings.bits, STAGES))
-
-    def encoding(self, choices: Mapping[str, Any]) -> list[float]:
-        """Returns the cell as numbers that isomorphic cells share: what its live paths compute, see `live_paths`.
-
-        How often each sequence of operations leads from input to output (path encoding: C. White et al., "A Study on
-        Encodings for NAS", NeurIPS 2020), skips left out; then counts of live edges by operation, and how deep paths
-        are.
-        """
-        return _encoded(choices)
 
     def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
         """Returns the loop nests of a network, deployed for ``task`` if given.
@@ -231,38 +209,6 @@ def isomorphism_class(choices: Mapping[str, Any]) -> str:
                 addends.append(f"({values[source]})@{operation}")
         values.append("+".join(sorted(addends)))
     return values[-1]
-
-
-def live_paths(choices: Mapping[str, Any]) -> list[tuple[tuple[int, int], ...]]:
-    """Returns the paths of edges from the cell's input to its output on which no edge is absent."""
-    return [path for path in _PATHS if all(choices[_edge(*edge)] != "none" for edge in path)]
-
-
-def _encoded(choices: Mapping[str, Any]) -> list[float]:
-    paths = live_paths(choices)
-    sequences = [
-        tuple(choices[_edge(*edge)] for edge in path if choices[_edge(*edge)] != "skip_connect") for path in paths
-    ]
-    found = Counter(sequences)
-    live = {edge for path in paths for edge in path}
-    kinds = Counter(choices[_edge(*edge)] for edge in live)
-    convolutions = [sum(operation.startswith("nor_conv") for operation in sequence) for sequence in sequences] or [0]
-    large = [sequence.count("nor_conv_3x3") for sequence in sequences] or [0]
-    depths = [float(f(values)) for values in (convolutions, large) for f in (max, min, _mean)]
-    entering = [sum(edge[0] == node for edge in live) for node in range(1, NODES)]
-    counts = [
-        *(kinds[operation] for operation in OPERATIONS[1:]),
-        len(paths),
-        len(live),
-        convolutions.count(0),
-        *entering,
-    ]
-    weights = math.log1p(kinds["nor_conv_1x1"] + 9 * kinds["nor_conv_3x3"])
-    return [*(float(found[sequence]) for sequence in _SEQUENCES), *map(float, counts), *depths, weights]
-
-
-def _mean(values: Sequence[int]) -> float:
-    return sum(values) / len(values)
 
 
 def _edge(node: int, source: int) -> str:
