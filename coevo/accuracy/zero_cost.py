@@ -192,7 +192,7 @@ class ZeroCostAccuracy:
             networks = reference_networks(family, name, self._settings.reference)
             values = self.values(family, networks, seed, jobs, Context(memory=memory))
             self._aggregates[key] = (family, Aggregate.of(values))
-            for network in networks:
+            for network in () if set(self._settings.proxies) <= _SIZES else networks:
                 first = memory.get(next(iter(self._keys(network, seed).values())))
                 self.setup_seconds += 0.0 if first is None else first.seconds
         return self._aggregates[key][1]
@@ -206,6 +206,11 @@ class ZeroCostAccuracy:
         memory: MutableMapping[str, Accuracy],
     ) -> Iterator[tuple[list[int], dict[str, Accuracy]]]:
         """Yields (indices, figures by proxy) of every network as each is done; a figure stands where an error would."""
+        if set(self._settings.proxies) <= _SIZES:  # nothing to run
+            for i, network in enumerate(networks):
+                sizes = _sizes(family, network)
+                yield [i], {name: Accuracy(sizes[name], fidelity=name) for name in self._settings.proxies}
+            return
         unknown: list[int] = []
         for i, network in enumerate(networks):
             keys = self._keys(network, seed)
@@ -214,11 +219,6 @@ class ZeroCostAccuracy:
                 yield [i], known
             else:
                 unknown.append(i)
-        if set(self._settings.proxies) <= _SIZES:  # nothing to run
-            for i in unknown:
-                sizes = _sizes(family, networks[i])
-                yield [i], {name: Accuracy(sizes[name], fidelity=name) for name in self._settings.proxies}
-            return
         for places, outcome in self._tasks.run(family, [networks[i] for i in unknown], seed, jobs):
             if isinstance(outcome.value, dict):
                 known = {n: Accuracy(error=v, fidelity=n, seconds=outcome.seconds) for n, v in outcome.value.items()}
