@@ -56,12 +56,10 @@ def shift_and_mirror(images: Tensor, margin: int, mirror: bool, rng: torch.Gener
         turned = torch.rand(batch, 1, generator=rng) < 0.5
         columns = torch.where(turned, columns.flip(1), columns)
     padded = functional.pad(images, [margin] * 4)
-    return padded[
-        torch.arange(batch)[:, None, None, None].to(images.device),
-        torch.arange(channels)[None, :, None, None].to(images.device),
-        rows[:, None, :, None].to(images.device),
-        columns[:, None, None, :].to(images.device),
-    ]
+    # One flat gather: several times faster than an index per axis.
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    places = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
+    return padded.flatten(2).gather(2, places).view(batch, channels, height, width)
 
 
 def cut_out(images: Tensor, side: int, rng: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 _WEIGHTS = "weights."
 _OPTIMIZER = "optimizer."
+_DIGEST = "digest"
 
 
 def save(
@@ -45,7 +47,7 @@ def save(
     path.parent.mkdir(parents=True, exist_ok=True)
     neighbour = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(plain, neighbour, dict(facts or {}))
+        save_file(plain, neighbour, {**(facts or {}), _DIGEST: _digest(plain)})
         os.replace(neighbour, path)
     except SafetensorError as error:  # a full disk, say
         raise OSError(f"{path}: cannot be written: {error}") from None
@@ -57,9 +59,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     """Returns the tensors and facts of a file; None if it is absent or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors, facts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError):
         return None
+    # The format has no checksum of its own: a flipped bit would be a figure that nobody can explain.
+    return (tensors, facts) if facts.get(_DIGEST) == _digest(tensors) else None
 
 
 @torch.no_grad()
@@ -103,6 +107,16 @@ def inherit(module: nn.Module, tensors: Mapping[str, Tensor], overlap: bool) -> 
             value[common].copy_(given[common])
             count += 1
     return count
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Digest of names, types, shapes and values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -281,8 +281,9 @@ def _seeds(entropy: Sequence[int]) -> tuple[int, int]:
 def _optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     decay = settings.weight_decay
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(module.parameters(), lr=0.0, weight_decay=decay)
-    return torch.optim.SGD(module.parameters(), lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=decay)
+        return torch.optim.AdamW(module.parameters(), lr=0.0, weight_decay=decay, foreach=True)
+    parameters = module.parameters()  # foreach: all tensors at once, which takes half the time
+    return torch.optim.SGD(parameters, lr=0.0, momentum=MOMENTUM, nesterov=True, weight_decay=decay, foreach=True)
 
 
 def _train_epoch(

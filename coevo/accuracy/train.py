@@ -108,7 +108,7 @@ class TrainedAccuracy:
             replace(
                 self._files(network, seed, context.folder),
                 gains=gains,
-                target=_target(costs.get(network.key), context.history) if gains else math.inf,
+                target=_target(costs.get(network.key), self._alike(context.history)) if gains else math.inf,
             )
             for network in networks
         ]
@@ -129,18 +129,21 @@ class TrainedAccuracy:
 
     def _gains(self, history: Sequence[Candidate]) -> tuple[float, ...]:
         """Least ratio of final error to the error after each epoch, over all trainings of the run ``(epoch,)``."""
-        epochs = self._settings.epochs
-        curves = [
-            candidate.accuracy.curve
-            for candidate in history
-            if candidate.accuracy is not None
-            and candidate.accuracy.violation == 0
-            and len(candidate.accuracy.curve) == epochs
-        ]
+        curves = [known.accuracy.curve for known in self._alike(history) if known.accuracy is not None]
         if len(curves) < LEAST_CURVES:
             return ()
         table = np.maximum(np.array(curves), 1e-6)
         return tuple((table[:, -1:] / table).min(axis=0).tolist())
+
+    def _alike(self, history: Sequence[Candidate]) -> list[Candidate]:
+        """Networks that had a whole training of this length: no other fidelity is compared with."""
+        return [
+            known
+            for known in history
+            if known.accuracy is not None
+            and known.accuracy.violation == 0
+            and len(known.accuracy.curve) == self._settings.epochs
+        ]
 
 
 plugin = TrainedAccuracy

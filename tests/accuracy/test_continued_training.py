@@ -118,8 +118,11 @@ def test_a_continued_training_is_the_same_whether_the_weights_were_kept_or_not(t
     score(context, [network()], epochs=1, train_images=96, keep_weights=True)
     (file,) = (tmp_path / WEIGHTS).glob("*.safetensors")
     assert score(context, [network()], **CONTINUED) == alone
-    file.write_bytes(b"damaged" + file.read_bytes()[7:])
-    assert score(context, [network()], **CONTINUED) == alone
+    whole = file.read_bytes()
+    for damaged in (b"damaged" + whole[7:], whole[:-50] + bytes([whole[-50] ^ 1]) + whole[-49:], whole[:-8]):
+        file.write_bytes(damaged)
+        assert read(file) is None
+        assert score(context, [network()], **CONTINUED) == alone
     assert alone[0].fidelity == "1 + 2 epochs, 192 images"
     assert alone != score(None, [network()], epochs=2)
 
@@ -249,3 +252,4 @@ def test_gains_are_the_best_improvements_of_whole_curves_of_enough_trainings() -
     assert model._gains(history) == pytest.approx((0.5, 0.4 / 0.6, 1.0))
     assert model._gains(history[:-1]) == ()
     assert model._gains([*history[:-1], known(0.4, [[1]], (0.8, 0.4))]) == ()  # a curve that was cut short
+    assert model._alike([*history, known(0.1, [[0]], (0.2, 0.1))]) == history
