@@ -30,7 +30,11 @@ NETWORK = "net."
 
 
 class Problem(Protocol):
-    """What an optimiser may know: the space, and what hardware says. Never the accuracy."""
+    """What an optimiser may know: the space, and what hardware says. Never the accuracy.
+
+    A problem may also have ``views``, names out of `coevo.learning.features.VIEWS`, and ``features(genomes, views)``, the
+    features of those kinds of each genome's network: what errors may be learnt from. Without them, genes are.
+    """
 
     @property
     def space(self) -> Space:

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from coevo.accuracy.features import VIEWS, Array, Encoding, FeatureChoice, Features, NetworkFeatures
-from coevo.accuracy.regression import Learner, Predictor, evidence
 from coevo.accuracy.stack import Section, build, close
 from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
+from coevo.learning.features import VIEWS, Array, Encoding, FeatureChoice, Features, NetworkFeatures
+from coevo.learning.process import evidence
+from coevo.learning.regression import Learner, Predictor
 from coevo.pareto import ranks
 from coevo.protocols import Candidate, Context, NetworkFamily, Task
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from coevo.accuracy.stack import Section, build, close, memory_key
 from coevo.correlate.statistics import Agreement, Array, agreement, ranks
@@ -43,7 +43,7 @@ class CorrelationFile(BaseModel):
         top_share: Share of the networks that counts as the best.
         reference: The accuracy model that is believed.
         models: Those that are judged, by label.
-        combined: Labels of models whose ranks are added, by label.
+        combined: Labels of models whose ranks are added, by label: a list, or the weight of each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -57,7 +57,17 @@ class CorrelationFile(BaseModel):
     top_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     reference: Section
     models: Annotated[dict[str, Section], Field(min_length=1)]
-    combined: dict[str, Annotated[list[str], Field(min_length=2)]] = {}
+    combined: dict[str, Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=2)]] = {}
+
+    @field_validator("combined", mode="before")
+    @classmethod
+    def _weighted(cls, combined: Any) -> Any:
+        """A list gives all its models the same weight."""
+        if not isinstance(combined, dict):
+            return combined
+        return {
+            label: dict.fromkeys(parts, 1.0) if isinstance(parts, list) else parts for label, parts in combined.items()
+        }
 
     @model_validator(mode="after")
     def _known(self) -> CorrelationFile:
@@ -172,7 +182,9 @@ class Correlation:
             for label, known in scores.items()
         }
         for label, parts in spec.combined.items():
-            rungs[label] = _combined(label, [rungs[part] for part in parts], truth, spec.top_share)
+            rungs[label] = _combined(
+                label, [(rungs[part], weight) for part, weight in parts.items()], truth, spec.top_share
+            )
         return Results(spec.name, spec.space, tuple(networks), truth, _fidelity(reference.values()), rungs)
 
     def _score(
@@ -275,17 +287,19 @@ def _rung(label: str, accuracies: Sequence[Accuracy], once: float, truth: Array,
     return Rung(label, errors, agreement(errors, truth, top_share), seconds, once, failed, _fidelity(iter(accuracies)))
 
 
-def _combined(label: str, parts: Sequence[Rung], truth: Array, top_share: float) -> Rung:
+def _combined(label: str, parts: Sequence[tuple[Rung, float]], truth: Array, top_share: float) -> Rung:
     """Adds the logarithms of ranks, so that the best of each count most (AZ-NAS: J. Lee, B. Ham, CVPR 2024, eq. 9)."""
-    total = np.sum([-np.log1p(-(ranks(part.errors) - 0.5) / len(truth)) for part in parts], axis=0)
+    shares = [(weight, (ranks(part.errors) - 0.5) / len(truth)) for part, weight in parts]
+    total = np.sum([-weight * np.log1p(-share) for weight, share in shares], axis=0)
+    rungs = [part for part, _ in parts]
     return Rung(
         label,
         total,
         agreement(total, truth, top_share),
-        sum(part.seconds for part in parts),
-        sum(part.once for part in parts),
-        max(part.failed for part in parts),
-        "ranks of " + ", ".join(part.label for part in parts),
+        sum(part.seconds for part in rungs),
+        sum(part.once for part in rungs),
+        max(part.failed for part in rungs),
+        "ranks of " + ", ".join(part.label if weight == 1 else f"{weight:g} {part.label}" for part, weight in parts),
     )
 
 

@@ -16,6 +16,7 @@ from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
 from coevo.evaluate.joint import JointSpace
+from coevo.learning.features import VIEWS, Features, NetworkFeatures, View
 from coevo.metrics import METRICS, inputs_of
 from coevo.protocols import AccuracyModel, Array, Candidate, Context, CostModel, Metric
 from coevo.space import Genomes, Space
@@ -83,6 +84,7 @@ class Evaluator:
         metrics = computed_metrics(objectives, self.trains)
         self._hardware_metrics = {c: m for c, m in metrics.items() if "accuracy" not in inputs_of(m)}
         self._trained_metrics = {c: m for c, m in metrics.items() if "accuracy" in inputs_of(m)}
+        self._features = NetworkFeatures(joint.family, seed)
         self._scores: Cache[tuple[str, str], HardwareScore] = Cache(1 << 16)
 
     @property
@@ -111,6 +113,17 @@ class Evaluator:
                 elif score.violation == 0:
                     row[k] = minimised(metric.quantity, score.metrics)
         return values, np.array([score.violation for score in scores], dtype=np.float64)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Kinds of features that errors may be learnt from (`coevo.learning.features.VIEWS`)."""
+        graph = hasattr(self.joint.family, "graph")
+        return tuple(name for name, views in VIEWS.items() if graph or "graph" not in views)
+
+    def features(self, genomes: Genomes, views: Sequence[View]) -> list[Features]:
+        """Returns the features of genomes' networks ``(batch, gene)``, of some kinds."""
+        networks = [self.joint.network(genome) for genome in genomes]
+        return self._features.of(networks, views)
 
     def score(self, genomes: Genomes) -> list[HardwareScore]:
         """Returns what the cost model alone says of each genome ``(batch, gene)``, in their order.

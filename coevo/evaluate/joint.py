@@ -94,15 +94,21 @@ class JointSpace:
         choices that were wanted, good for a name and nothing else.
         """
         genes = self.space.decode(genome)
-        network = {name.removeprefix(NETWORK): value for name, value in genes.items() if name.startswith(NETWORK)}
         hardware = {name: value for name, value in genes.items() if not name.startswith(NETWORK)}
         template = hardware.pop(TEMPLATE, next(iter(self.templates)))
         choices = {name.removeprefix(f"{template}."): value for name, value in hardware.items()}
         accelerator, reason = self._accelerators.get(
             (template, *choices.items()), lambda: _build(self.templates[template], choices)
         )
-        network = network if self.fixed is None else self.fixed
-        return Design(tuple(genome.tolist()), Network(self.network_space, network), accelerator), reason
+        return Design(tuple(genome.tolist()), self._network(genes), accelerator), reason
+
+    def network(self, genome: Genomes) -> Network:
+        """Returns the network of one canonical genome ``(gene,)``."""
+        return self._network(self.space.decode(genome))
+
+    def _network(self, genes: Mapping[str, Any]) -> Network:
+        own = {name.removeprefix(NETWORK): value for name, value in genes.items() if name.startswith(NETWORK)}
+        return Network(self.network_space, own if self.fixed is None else self.fixed)
 
     def workload(self, network: Network) -> Workload:
         """Returns what the accelerators are scored on: the network at the deployment's resolution and classes."""

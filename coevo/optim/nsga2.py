@@ -6,11 +6,13 @@ differs, and why:
 
 - No design is proposed twice: evaluations are dear.
 - Hardware is known, exact and cheap, so designs that it rules out are redrawn before anyone trains a network.
-- A network that is to be trained meets several accelerators first, and is proposed with those of them that no
-  other beats by what the hardware alone decides: its training serves them all.
+- A network that is to be trained is proposed with all accelerators that suit it (`coevo.optim.pairing`): its training
+  serves them all.
+- What a training will say is learnt from those before, and an inner NSGA-II, in which the hardware is exact, decides
+  which networks are trained at all (`coevo.optim.guided`). ``error_model: none`` leaves plain NSGA-II.
 - Variation knows the genes: sizes step to a neighbouring choice, genes that a change switches on get a value of
   the other parent or a random one, and whole blocks (all network genes, all accelerator genes) may be swapped.
-- The first designs are spread over the space (Latin hypercube).
+- The first designs are spread over the space (Latin hypercube), or, where errors are learnt, over what they cost.
 
 DEAP gives the toolbox: `NSGA2.toolbox` holds ``choose``, ``mate``, ``mutate`` and ``select``, and each may be
 registered anew. The operators work on the population as one matrix ``(individual, gene)``, whose rows are the
@@ -23,20 +25,28 @@ return new matrices, so there is nothing to ``clone``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from functools import cached_property
+from typing import ClassVar, Literal
 
 import numpy as np
 from deap import base
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from coevo import pareto
+from coevo.optim.archive import Archive
+from coevo.optim.error_model import ErrorModel
+from coevo.optim.guided import GuidedSearch
+from coevo.optim.operators import apart, blocks, choose, complete, mate, mutate, scaled, select, spread
+from coevo.optim.pairing import Pairing
 from coevo.optim.unseen import Seen, check_told, first_of_equal
-from coevo.protocols import NETWORK, Array, Problem
+from coevo.protocols import Array, Problem
 from coevo.space import Genomes, Space
 
 REDRAWS = 10
 """Rounds of proposals in which repeats and designs that hardware rules out are replaced."""
+OFFSPRING = 8
+"""Networks per ask where errors are learnt, unless set."""
+LEAST_MEASURED = 4
+"""Networks whose errors must be known before any is learnt from."""
 SPARE = 4
 """Proposals drawn for each one missing: few, as hardware scores them all, but enough to fill up in `REDRAWS` rounds."""
 
@@ -47,16 +57,22 @@ class NSGA2Settings(BaseModel):
     Attributes:
         population: Designs that survive a generation. About 30 does best at some hundred to some thousand
             designs; 100 and more only pay where evaluations are cheap.
-        offspring: Designs per later ask; the population's size if not given. Few (down to the number of
-            workers) learn faster per design.
+        offspring: Networks per later ask (designs, where nothing is trained); by default 8 where errors are learnt, else
+            the population's size. Few (down to the number of workers) learn faster per design.
         crossover: Probability that two parents mix their genes.
         block_crossover: Probability that they then swap one whole block instead of single genes.
         mutations: Expected number of active genes that mutate per child.
         step: Probability that a mutating ordered gene moves to a neighbouring choice instead of any other.
         hardware_screen: Whether designs that violate the hardware's constraints are redrawn before they are asked.
-        trials: Accelerators that a proposed network meets, its own among them, where an objective needs a training
-            and others do not; 1 for its own alone.
+        trials: Accelerators that a proposed network meets in each of `coevo.optim.pairing.ROUNDS` rounds, its own among
+            them, where an objective needs a training and others do not; 1 for its own alone.
         pairings: The most of them that it is proposed with.
+        error_model: What learns the objective that only a training tells: ``gaussian_process``, ``gradient_boosting``,
+            or ``none`` for plain NSGA-II. Where there is no such objective, or more than one, NSGA-II is plain too.
+        initial: Networks that are asked for before any is chosen by what was learnt.
+        inner_population: Designs that survive a generation of the inner search.
+        inner_generations: Generations of the inner search for each ask.
+        log_costs: Whether what hardware decides counts by its logarithm when gains in hypervolume are weighed.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -69,15 +85,20 @@ class NSGA2Settings(BaseModel):
     step: float = Field(default=0.5, ge=0, le=1)
     hardware_screen: bool = True
     trials: int = Field(default=32, ge=1)
-    pairings: int = Field(default=3, ge=1)
+    pairings: int = Field(default=16, ge=1)
+    error_model: Literal["gaussian_process", "gradient_boosting", "none"] = "gaussian_process"
+    initial: int = Field(default=10, ge=2)
+    inner_population: int = Field(default=100, ge=4, le=65536)
+    inner_generations: int = Field(default=15, ge=1)
+    log_costs: bool = True
 
 
 class NSGA2:
     """Proposes children of the best designs known.
 
-    The first asks, until as many designs as the population holds are known, spread over the space. `ask` may be
-    called again before `tell` (workers that finish at different times): it goes by what is known so far.
-    The same tells after the same asks always give the same next ask.
+    The first asks, until as many designs as the population holds (or networks as ``initial`` says) are known, are spread
+    over the space. `ask` may be called again before `tell` (workers that finish at different times): it goes by what is
+    known so far. The same tells after the same asks always give the same next ask.
 
     Args:
         problem: What to search.
@@ -95,7 +116,9 @@ class NSGA2:
         self._genomes: Genomes = np.empty((0, len(problem.space.genes)), dtype=np.int64)
         self._values: Array = np.empty((0, len(problem.objectives)))
         self._violation: Array = np.empty(0)
-        self._is_network = np.array([gene.name.startswith(NETWORK) for gene in problem.space.genes])
+        self._archive = Archive(problem)
+        self._pending: dict[bytes, Genomes] = {}
+        self._asked_networks: set[bytes] = set()
         self.toolbox = base.Toolbox()
         self.toolbox.register("choose", choose, rng=rng)
         self.toolbox.register(
@@ -110,13 +133,91 @@ class NSGA2:
             "mutate", mutate, space=problem.space, mutations=settings.mutations, step=settings.step, rng=rng
         )
         self.toolbox.register("select", select)
+        self._pairing = Pairing(problem, self.toolbox, settings.trials, settings.pairings, rng)
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
+        asked = self._guided() if self._guide is not None else self._plain()
+        self._seen.add(asked)
+        self._pending |= {row.tobytes(): row for row in asked}
+        self._asked_networks.update(self._archive.network_keys(asked))
+        return asked
+
+    def _plain(self) -> Genomes:
+        """The next designs of NSGA-II as it is known."""
         lacking = self._settings.population - len(self._genomes)
         if lacking > 0:
             return self._paired(self._propose(lacking, lambda count: spread(self._problem.space, count, self._rng)))
         return self._paired(self._propose(self._settings.offspring or self._settings.population, self._children))
+
+    def _guided(self) -> Genomes:
+        """The next designs by what was learnt."""
+        assert self._guide is not None
+        lacking = min(self._settings.initial, self._networks) - len(self._asked_networks)
+        if lacking > 0:
+            return self._paired(self._first(lacking))
+        count = self._settings.offspring or OFFSPRING
+        if len(self._archive.measured()) >= LEAST_MEASURED:
+            pending = np.array(list(self._pending.values()), dtype=np.int64).reshape(-1, self._genomes.shape[1])
+            chosen, free = self._guide.propose(self._archive, self._seen, pending, count)
+            if len(chosen) or len(free):
+                paired = np.concatenate([self._paired(chosen), free])
+                return paired[first_of_equal(paired)]
+        breed = self._children if len(self._genomes) else lambda n: spread(self._problem.space, n, self._rng)
+        return self._paired(self._propose(count, breed))
+
+    @cached_property
+    def _networks(self) -> int:
+        """How many networks there are."""
+        genes = self._problem.space.genes
+        return Space(tuple(gene for gene, own in zip(genes, self._archive.is_network, strict=True) if own)).size
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        """The one objective that hardware leaves open, if there are networks and exactly one; else None."""
+        space = self._problem.space
+        if not self._archive.is_network.any():
+            return None
+        (values,) = self._problem.hardware(space.canonical(np.zeros((1, len(space.genes)), dtype=np.int64)))[0]
+        unknown = np.flatnonzero(np.isnan(values))
+        return int(unknown[0]) if len(unknown) == 1 else None
+
+    @cached_property
+    def _guide(self) -> GuidedSearch | None:
+        """Chooses networks by what was learnt; None for plain NSGA-II."""
+        settings = self._settings
+        if settings.error_model == "none" or self._unknown is None:
+            return None
+        return GuidedSearch(
+            self._problem,
+            self._unknown,
+            ErrorModel(self._problem, settings.error_model, self._rng),
+            self.toolbox,
+            population=settings.inner_population,
+            generations=settings.inner_generations,
+            logarithmic=settings.log_costs,
+            rng=self._rng,
+        )
+
+    def _first(self, count: int) -> Genomes:
+        """Returns designs ``(count, gene)`` far apart in what they cost, out of more that hardware allows."""
+        space, rng = self._problem.space, self._rng
+
+        def source(number: int) -> Genomes:
+            return np.concatenate([spread(space, number - number // 2, rng), scaled(space, number // 2, rng)])
+
+        found = self._seen.fresh(source(SPARE * count))
+        values, violation = self._problem.hardware(found)
+        allowed = violation == 0
+        if np.count_nonzero(allowed) <= count:
+            return self._propose(count, source)
+        found, values = found[allowed], np.delete(values[allowed], self._unknown or 0, axis=1)
+        places = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0) / len(values)
+        return found[apart(places, count)]
+
+    def _paired(self, genomes: Genomes) -> Genomes:
+        """Gives each network of ``genomes`` the accelerators that suit it, where there is a choice."""
+        return self._pairing.of(genomes, self._genomes, self._seen)
 
     def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
         """Lets the best of the population and these designs survive, asked for or not.
@@ -131,6 +232,9 @@ class NSGA2:
         """
         values, violation = check_told(self._problem, genomes, values, violation)
         self._seen.add(genomes)
+        self._archive.add(genomes, values, violation)
+        for row in genomes:
+            self._pending.pop(row.tobytes(), None)
         genomes = np.concatenate([self._genomes, genomes])
         values = np.concatenate([self._values, values])
         violation = np.concatenate([self._violation, violation])
@@ -157,54 +261,6 @@ class NSGA2:
         self._seen.add(chosen)
         return np.concatenate([chosen, self._seen.draw(self._rng, count - len(chosen))])
 
-    def _paired(self, genomes: Genomes) -> Genomes:
-        """Puts every proposed network on the best of several accelerators.
-
-        Args:
-            genomes: Proposals ``(batch, gene)``.
-
-        Returns:
-            ``(at most batch x pairings, gene)``, network by network: those of its trials that are feasible and not
-            dominated in the objectives that hardware decides, the ends first, then the most apart. The proposals
-            themselves where hardware decides all objectives or none.
-        """
-        joint = self._is_network.any() and not self._is_network.all()
-        if self._settings.trials == 1 or not joint or not len(genomes):
-            return genomes
-        known = ~np.isnan(self._problem.hardware(genomes)[0]).any(axis=0)
-        if known.all() or not known.any():
-            return genomes
-        trials = self._trials(genomes)
-        values, violation = self._problem.hardware(trials.reshape(-1, genomes.shape[1]))
-        values, violation = values[:, known].reshape(*trials.shape[:2], -1), violation.reshape(trials.shape[:2])
-        proposals = [genomes[:0]]
-        for i, genome in enumerate(genomes):
-            rank = pareto.ranks(values[i], violation[i])
-            best = [j for j in select(values[i], violation[i], len(rank)) if rank[j] == 0 and violation[i, j] == 0]
-            chosen = trials[i, best][first_of_equal(trials[i, best])]
-            met = np.array([self._seen.has(row) and bool((row != genome).any()) for row in chosen], dtype=np.bool_)
-            new = chosen[~met][: self._settings.pairings]
-            proposals.append(new if len(new) else genome[None, :])
-            self._seen.add(proposals[-1])
-        together = np.concatenate(proposals)
-        return together[first_of_equal(together)]
-
-    def _trials(self, genomes: Genomes) -> Genomes:
-        """Returns accelerators for each network ``(batch, trial, gene)``: its own, the population's, and random ones.
-
-        Every other one is a mutated accelerator of the population, if there is one yet.
-        """
-        space, (batch, count) = self._problem.space, (len(genomes), self._settings.trials)
-        donors = space.sample(self._rng, batch * count)
-        if len(self._genomes):
-            parents = self._genomes[self._rng.integers(0, len(self._genomes), size=len(donors) // 2)]
-            donors[::2][: len(parents)] = self.toolbox.mutate(complete(parents, parents, space, self._rng))
-        networks = np.repeat(genomes, count, axis=0)
-        trials = np.where(self._is_network, networks, donors)
-        trials[::count] = genomes
-        canonical: Genomes = space.canonical(trials).reshape(batch, count, -1)
-        return canonical
-
     def _screen(self, genomes: Genomes) -> Array:
         """Violation of the constraints that hardware decides ``(batch,)``; all 0 if the screen is off."""
         if not self._settings.hardware_screen or not len(genomes):
@@ -220,140 +276,6 @@ class NSGA2:
         completed = complete(mothers, fathers, space, self._rng), complete(fathers, mothers, space, self._rng)
         children: Genomes = self.toolbox.mutate(np.concatenate(self.toolbox.mate(*completed)))
         return space.canonical(children[:count])
-
-
-# -- operators -------------------------------------------------------------------------------------------------
-
-
-def standing(values: Array, violation: Array) -> tuple[NDArray[np.int64], Array]:
-    """Returns rank and crowding ``(individual,)``; infeasible rows have crowding 0, as their values are not read."""
-    rank = pareto.ranks(values, violation)
-    feasible = violation == 0
-    crowding = np.zeros(len(rank))
-    crowding[feasible] = pareto.crowding(values[feasible], rank[feasible])
-    return rank, crowding
-
-
-def select(values: Array, violation: Array, count: int) -> NDArray[np.int64]:
-    """Returns the rows that survive, at most ``count``, the best first: by rank, then by crowding.
-
-    Args:
-        values: ``(individual, objective)``.
-        violation: ``(individual,)``.
-        count: How many survive.
-    """
-    rank, crowding = standing(values, violation)
-    return np.lexsort((-crowding, rank))[:count]
-
-
-def choose(values: Array, violation: Array, count: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Returns the rows of ``count`` parents, each the better of two drawn at random.
-
-    Args:
-        values: ``(individual, objective)``.
-        violation: ``(individual,)``.
-        count: How many parents.
-        rng: Source of randomness.
-    """
-    rank, crowding = standing(values, violation)
-    one, two = rng.integers(0, len(rank), size=(2, count))
-    loses = (rank[two] < rank[one]) | ((rank[two] == rank[one]) & (crowding[two] > crowding[one]))
-    parents: NDArray[np.int64] = np.where(loses, two, one)
-    return parents
-
-
-def complete(genomes: Genomes, partners: Genomes, space: Space, rng: np.random.Generator) -> Genomes:
-    """Gives inactive genes a value, should crossover or mutation switch them on: the partner's, else a random one.
-
-    Without this a stage that grows deeper would always get the first choice (index 0) of every gene in its new block.
-
-    Args:
-        genomes: Canonical ``(individual, gene)``.
-        partners: Canonical ``(individual, gene)``.
-        space: The space.
-        rng: Source of randomness.
-    """
-    anything = rng.integers(0, space.cardinalities, size=genomes.shape)
-    return np.where(space.active(genomes), genomes, np.where(space.active(partners), partners, anything))
-
-
-def blocks(space: Space) -> NDArray[np.int64]:
-    """Returns the number of the block that each gene belongs to ``(gene,)``: what makes sense to inherit as a whole.
-
-    A block is the first part of a gene's dotted name: ``net`` for all network genes, ``eyeriss`` for all of that
-    template. A conditional gene belongs to its parent's block, so that the gene ``template`` and the fields of
-    all templates it chooses between are one.
-    """
-    block: dict[str, str] = {}
-    for gene in space.genes:
-        block[gene.name] = gene.name.partition(".")[0] if gene.parent is None else block[gene.parent]
-    names = list(dict.fromkeys(block.values()))
-    return np.array([names.index(block[gene.name]) for gene in space.genes], dtype=np.int64)
-
-
-def mate(
-    mothers: Genomes,
-    fathers: Genomes,
-    *,
-    blocks: NDArray[np.int64],
-    crossover: float,
-    block_crossover: float,
-    rng: np.random.Generator,
-) -> tuple[Genomes, Genomes]:
-    """Returns two children of each pair ``(pair, gene)``, which hold both parents' genes between them.
-
-    A pair swaps one whole block, so that a network meets another's accelerator, or each gene with probability
-    one half (uniform crossover), or stays as it is.
-
-    Args:
-        mothers: Completed genomes ``(pair, gene)``.
-        fathers: Completed genomes ``(pair, gene)``.
-        blocks: Block of each gene ``(gene,)``; with a single one there is nothing to swap as a whole.
-        crossover: Probability that a pair mixes at all.
-        block_crossover: Probability that it then swaps a block.
-        rng: Source of randomness.
-    """
-    pairs = len(mothers)
-    count = int(blocks.max(initial=0)) + 1
-    mixes = rng.random((pairs, 1)) < crossover
-    whole = (rng.random((pairs, 1)) < block_crossover) & (count > 1)
-    block = blocks == rng.integers(0, count, size=(pairs, 1))
-    swap = mixes & np.where(whole, block, rng.random(mothers.shape) < 0.5)
-    return np.where(swap, fathers, mothers), np.where(swap, mothers, fathers)
-
-
-def mutate(genomes: Genomes, *, space: Space, mutations: float, step: float, rng: np.random.Generator) -> Genomes:
-    """Returns genomes in which some active genes took another choice ``(individual, gene)``.
-
-    Inactive genes do not count: changing one changes nothing.
-
-    Args:
-        genomes: Completed genomes ``(individual, gene)``.
-        space: The space.
-        mutations: Expected number of mutating genes per genome.
-        step: Probability that an ordered gene moves to a neighbouring choice; otherwise all others are as likely.
-        rng: Source of randomness.
-    """
-    choices = space.cardinalities
-    free = space.active(genomes) & (choices > 1)
-    hit = rng.random(genomes.shape) < mutations / np.maximum(free.sum(axis=1, keepdims=True), 1)
-    another = (genomes + rng.integers(1, np.maximum(choices, 2), size=genomes.shape)) % choices
-    way = np.where(rng.random(genomes.shape) < 0.5, 1, -1)
-    beyond = (genomes + way < 0) | (genomes + way >= choices)
-    neighbour = np.where(beyond, genomes - way, genomes + way)
-    ordered = np.array([gene.ordered for gene in space.genes], dtype=np.bool_)
-    steps = ordered & (rng.random(genomes.shape) < step)
-    return np.where(free & hit, np.where(steps, neighbour, another), genomes)
-
-
-def spread(space: Space, count: int, rng: np.random.Generator) -> Genomes:
-    """Draws canonical genomes ``(count, gene)`` in which every gene takes its choices about equally often.
-
-    Latin hypercube sampling: McKay, Beckman and Conover, Technometrics 21(2), 1979.
-    """
-    strata = rng.permuted(np.tile(np.arange(count)[:, None], (1, len(space.genes))), axis=0)
-    quantiles = (strata + rng.random(strata.shape)) / count
-    return space.canonical(np.minimum((quantiles * space.cardinalities).astype(np.int64), space.cardinalities - 1))
 
 
 plugin = NSGA2

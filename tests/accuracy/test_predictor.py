@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from coevo.accuracy.features import Encoding
 from coevo.accuracy.predictor import PredictedAccuracy, most_telling, plugin
-from coevo.accuracy.regression import FOLDS, Predictor, Scale, evidence, kendall_tau, logit
 from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
+from coevo.learning.features import Encoding
+from coevo.learning.process import Scale, evidence
+from coevo.learning.regression import FOLDS, Predictor, kendall_tau, logistic, logit
 from coevo.networks import build_family, load_space
 from coevo.networks.cell import Cell, CellSettings, from_digits
 from coevo.protocols import Candidate, Context, Task
@@ -234,11 +235,11 @@ def test_evidence_prefers_the_features_that_errors_depend_on() -> None:
 
 
 def test_the_scale_turns_errors_to_scores_and_back_also_beyond_its_ends() -> None:
-    scale = Scale.of(np.array([0.1, 0.2, 0.2, 0.4, 0.7]))
+    scale = Scale.of(logit(np.array([0.1, 0.2, 0.2, 0.4, 0.7])))
     asked = np.array([0.01, 0.1, 0.15, 0.2, 0.55, 0.7, 0.9])
     scores = scale.to_score(logit(asked))
     assert np.all(np.diff(scores) > 0)
-    assert scale.to_error(scores) == pytest.approx(asked)
+    assert logistic(scale.to_value(scores)) == pytest.approx(asked)
     assert scale.to_score(logit(np.array([0.2]))) == pytest.approx(0, abs=0.3)
 
 

@@ -119,7 +119,7 @@ class NetworkFeatures:
         self._features: dict[tuple[View, str], Features] = {}
         self._proxies: dict[str, Features] = {}
 
-    def of(self, networks: Sequence[Network], views: Sequence[View], proxies: Proxies | None) -> list[Features]:
+    def of(self, networks: Sequence[Network], views: Sequence[View], proxies: Proxies | None = None) -> list[Features]:
         """Returns the features of networks: those of some views, and proxies."""
         for network in networks:
             for view in views:

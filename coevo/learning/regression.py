@@ -7,15 +7,13 @@ put on the second scale and averaged.
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from coevo.learning.process import Array, Scale, Standard, fit_process
+
 Learner = Literal["ensemble", "gaussian_process", "gradient_boosting"]
 
 FOLDS = 5
@@ -23,45 +21,6 @@ FOLDS = 5
 
 ROUNDS = 2
 """Cross-validations, each with other parts."""
-
-FAR = 5.0
-"""Features are cut off so many standard deviations from the mean of what was learned from."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """A monotone map between logits of errors and Gaussian scores: piecewise linear, beyond its ends in the mean slope.
-
-    Attributes:
-        logits: Of the errors learned from ``(error,)``, ascending, each once.
-        scores: Their Gaussian scores ``(error,)``.
-    """
-
-    logits: Array
-    scores: Array
-
-    @classmethod
-    def of(cls, errors: Array) -> Scale:
-        """Returns the scale of errors ``(network,)``; equal ones share their mean rank."""
-        logits, counts = np.unique(logit(errors), return_counts=True)
-        ranks = np.cumsum(counts) - counts / 2
-        return cls(logits, np.array([NormalDist().inv_cdf(rank / len(errors)) for rank in ranks]))
-
-    @property
-    def slope(self) -> float:
-        """Logits per score over the whole range."""
-        span = float(self.scores[-1] - self.scores[0])
-        return float(self.logits[-1] - self.logits[0]) / span if span > 0 else 1.0
-
-    def to_score(self, logits: Array) -> Array:
-        """Returns the Gaussian scores of logits ``(network,)``."""
-        beyond = logits - np.clip(logits, self.logits[0], self.logits[-1])
-        return np.asarray(np.interp(logits, self.logits, self.scores) + beyond / self.slope)
-
-    def to_error(self, scores: Array) -> Array:
-        """Returns the errors, 0..1, of Gaussian scores ``(network,)``."""
-        beyond = scores - np.clip(scores, self.scores[0], self.scores[-1])
-        return np.asarray(1 / (1 + np.exp(-np.interp(scores, self.scores, self.logits) - beyond * self.slope)))
 
 
 class Predictor:
@@ -120,8 +79,10 @@ class Predictor:
             raise ValueError("nothing was learned yet: call fit first")
         mean, spread = self._models.scores(encoded)
         spread = self._stretch * spread
-        to_error = self._models.scale.to_error
-        return to_error(mean), (to_error(mean + spread) - to_error(mean - spread)) / 2
+        low, middle, high = (
+            logistic(self._models.scale.to_value(scores)) for scores in (mean - spread, mean, mean + spread)
+        )
+        return middle, (high - low) / 2
 
     def _held_out(self, encoded: Array, errors: Array, order: NDArray[np.int64]) -> tuple[Array, Array]:
         """Returns the mean score and its spread ``(network,)``, each by models that were not shown that part."""
@@ -132,16 +93,6 @@ class Predictor:
             models = _Models(encoded[rest], errors[rest], self._learner, self._seed, self._models.kernels)
             mean[part], spread[part] = models.scores(encoded[part])
         return mean, spread
-
-
-def evidence(encoded: Array, errors: Array) -> float:
-    """Returns how likely a Gaussian process over these features makes the errors' scores: to compare features by.
-
-    The log marginal likelihood (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, eq. 5.8).
-    """
-    scale = Scale.of(errors)
-    model = _process(_Standard.of(encoded)(encoded), scale.to_score(logit(errors)), None)
-    return float(model.log_marginal_likelihood_value_)
 
 
 def kendall_tau(a: Array, b: Array) -> float:
@@ -157,23 +108,9 @@ def logit(errors: Array) -> Array:
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Standard:
-    """Features to mean 0 and deviation 1 over what was learned from; what does not vary there is left out."""
-
-    varies: NDArray[np.bool_]
-    mean: Array
-    deviation: Array
-
-    @classmethod
-    def of(cls, encoded: Array) -> _Standard:
-        deviation = encoded.std(axis=0)
-        varies = deviation > 1e-9 * np.maximum(1.0, np.abs(encoded).max(axis=0))
-        return cls(varies, encoded.mean(axis=0)[varies], deviation[varies])
-
-    def __call__(self, encoded: Array) -> Array:
-        standard = np.clip((encoded[:, self.varies] - self.mean) / self.deviation, -FAR, FAR)
-        return standard if standard.shape[1] else np.zeros((len(encoded), 1))
+def logistic(logits: Array) -> Array:
+    """Returns the errors, 0..1, of logits."""
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 class _Models:
@@ -182,13 +119,13 @@ class _Models:
     def __init__(
         self, encoded: Array, errors: Array, learner: Learner, seed: int, kernels: tuple[Any, ...] = (None, None)
     ) -> None:
-        self.scale = Scale.of(errors)
+        self.scale = Scale.of(logit(errors))
         self._learner = learner
-        self._standard = _Standard.of(encoded)
+        self._standard = Standard.of(encoded)
         features, logits = self._standard(encoded), logit(errors)
         targets = (self.scale.to_score(logits), logits)
-        self._processes = [_process(features, y, kernel) for y, kernel in zip(targets, kernels, strict=True)]
-        self._trees = [] if learner == "gaussian_process" else [_trees(features, y, seed) for y in targets]
+        self._processes = [fit_process(features, y, kernel) for y, kernel in zip(targets, kernels, strict=True)]
+        self._trees = [] if learner == "gaussian_process" else [boosted_trees(features, y, seed) for y in targets]
 
     @property
     def kernels(self) -> tuple[Any, ...]:
@@ -215,24 +152,8 @@ def _posterior(process: Any, features: Array) -> tuple[Array, Array]:
     return np.array([mean[0] for mean, _ in rows]), np.array([deviation[0] for _, deviation in rows])
 
 
-def _process(features: Array, target: Array, kernel: Any) -> Any:
-    """A Gaussian process with a Matern-3/2 kernel and noise; its figures maximise the likelihood unless given."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-    optimizer = "fmin_l_bfgs_b" if kernel is None else None
-    if kernel is None:
-        kernel = ConstantKernel(1.0, (1e-2, 1e3)) * Matern(features.shape[1] ** 0.5, (1e-1, 1e3), nu=1.5)
-        kernel += WhiteKernel(0.1, (1e-4, 1e1))
-    model = GaussianProcessRegressor(kernel, optimizer=optimizer, normalize_y=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a figure at its bound is no mistake
-        return model.fit(features, target)
-
-
-def _trees(features: Array, target: Array, seed: int) -> Any:
-    """Gradient boosting (Friedman, 2002: each tree sees a part of the networks) of shallow trees."""
+def boosted_trees(features: Array, target: Array, seed: int) -> Any:
+    """Returns gradient boosting (Friedman, 2002: each tree sees a part of the networks) of shallow trees, fitted."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     return GradientBoostingRegressor(

@@ -1,0 +1,1 @@
+"""Learning errors from networks that were measured: features, and regressions over them."""

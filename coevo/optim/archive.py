@@ -1,0 +1,62 @@
+"""Every design that an optimiser was told, and what it says of networks."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coevo.optim.unseen import first_of_equal
+from coevo.protocols import NETWORK, Array, Problem
+from coevo.space import Genomes
+
+
+class Archive:
+    """Figures by design; of a design told twice the first count.
+
+    Args:
+        problem: What is searched.
+
+    Attributes:
+        genomes: ``(design, gene)``, in the order of telling.
+        values: ``(design, objective)``; rows with violation > 0 mean nothing.
+        violation: ``(design,)``.
+        is_network: Which genes are the network's ``(gene,)``.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.genomes: Genomes = np.empty((0, len(problem.space.genes)), dtype=np.int64)
+        self.values: Array = np.empty((0, len(problem.objectives)))
+        self.violation: Array = np.empty(0)
+        self.is_network = np.array([gene.name.startswith(NETWORK) for gene in problem.space.genes], dtype=np.bool_)
+
+    def add(self, genomes: Genomes, values: Array, violation: Array) -> None:
+        """Takes in designs ``(batch, gene)`` with their figures."""
+        genomes = np.concatenate([self.genomes, genomes])
+        first = first_of_equal(genomes)
+        self.genomes = genomes[first]
+        self.values = np.concatenate([self.values, values])[first]
+        self.violation = np.concatenate([self.violation, violation])[first]
+
+    def network_keys(self, genomes: Genomes) -> list[bytes]:
+        """Returns what tells genomes' networks apart ``(batch,)``."""
+        return [row.tobytes() for row in np.ascontiguousarray(genomes[:, self.is_network])]
+
+    def measured(self) -> dict[bytes, int]:
+        """Returns the first feasible design of each network that has one, as a row, by the network's key."""
+        return self._first(np.flatnonzero(self.violation == 0))
+
+    def failed(self, allowed: NDArray[np.bool_]) -> dict[bytes, int]:
+        """Returns the first design of each network that came to nothing although hardware allowed it.
+
+        Args:
+            allowed: Whether hardware allows each design ``(design,)``.
+        """
+        measured = self.measured()
+        failed = self._first(np.flatnonzero((self.violation > 0) & allowed))
+        return {key: row for key, row in failed.items() if key not in measured}
+
+    def _first(self, rows: NDArray[np.int64]) -> dict[bytes, int]:
+        first: dict[bytes, int] = {}
+        for key, row in zip(self.network_keys(self.genomes[rows]), rows.tolist(), strict=True):
+            first.setdefault(key, row)
+        return first

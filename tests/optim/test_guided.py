@@ -1,0 +1,192 @@
+"""What is learnt of errors, and what the search does with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from coevo import pareto
+from coevo.optim.guided import REFERENCE, Box, Front, _Expected, _greedy
+from coevo.optim.nsga2 import NSGA2, NSGA2Settings
+from coevo.optim.operators import apart, scaled
+from coevo.space import Gene, Space
+
+from .problem import AnalyticProblem
+
+CORNER = np.array([100.0, 4.0, 6.0])
+
+
+def networks(problem: Any, genomes: np.ndarray) -> list[bytes]:
+    is_network = np.array([gene.name.startswith("net.") for gene in problem.space.genes])
+    return [row.tobytes() for row in np.ascontiguousarray(genomes[:, is_network])]
+
+
+def volume(problem: AnalyticProblem, trainings: int, seed: int, **settings: Any) -> float:
+    """Hypervolume of what a search finds with so many trained networks."""
+    optimizer = NSGA2(problem, NSGA2Settings(**settings), np.random.default_rng(seed))
+    trained: set[bytes] = set()
+    found = []
+    while len(trained) < trainings:
+        genomes = optimizer.ask()
+        values, violation = problem.evaluate(genomes)
+        optimizer.tell(genomes, values, violation)
+        for network, figures, broken in zip(networks(problem, genomes), values, violation, strict=True):
+            if network in trained or len(trained) < trainings:
+                trained |= {network} if broken == 0 else set()
+                found += [figures] if broken == 0 else []
+    return pareto.hypervolume(np.array(found), CORNER)
+
+
+@pytest.mark.parametrize("learner", ["gaussian_process", "gradient_boosting"])
+def test_learning_errors_finds_more_with_a_third_of_the_trainings(learner):
+    for seed in range(3):
+        plain = volume(AnalyticProblem(), 90, seed, error_model="none")
+        assert volume(AnalyticProblem(), 30, seed, error_model=learner) > plain
+
+
+def test_no_network_that_hardware_rules_out_is_chosen():
+    problem = AnalyticProblem(max_area=150.0)
+    optimizer = NSGA2(problem, NSGA2Settings(), np.random.default_rng(0))
+    for _ in range(4):
+        genomes = optimizer.ask()
+        values, violation = problem.evaluate(genomes)
+        assert (violation == 0).all()
+        optimizer.tell(genomes, values, violation)
+
+
+def test_a_known_network_comes_again_only_with_designs_that_would_be_on_the_front():
+    problem = AnalyticProblem()
+    optimizer = NSGA2(problem, NSGA2Settings(pairings=1), np.random.default_rng(1))
+    told = [np.empty((0, 3))]
+    known: set[bytes] = set()
+    again = 0
+    for _ in range(8):
+        genomes = optimizer.ask()
+        values, violation = problem.evaluate(genomes)
+        front = np.concatenate(told)
+        for network, figures in zip(networks(problem, genomes), values, strict=True):
+            if network in known:
+                again += 1
+                assert not ((front <= figures).all(axis=1) & (front < figures).any(axis=1)).any()
+        known |= set(networks(problem, genomes))
+        told.append(values)
+        optimizer.tell(genomes, values, violation)
+    assert again > 0
+
+
+def test_networks_under_way_are_not_asked_for_again():
+    problem = AnalyticProblem()
+    optimizer = NSGA2(problem, NSGA2Settings(offspring=4), np.random.default_rng(0))
+    first = optimizer.ask()
+    optimizer.tell(first, *problem.evaluate(first))
+    batches = [set(networks(problem, optimizer.ask())) - set(networks(problem, first)) for _ in range(3)]
+    assert all(len(batch) == 4 for batch in batches)
+    assert len(set.union(*batches)) == 12
+
+
+def test_where_trainings_fail_their_neighbours_are_avoided():
+    class Fails(AnalyticProblem):
+        """Nothing wider than 32 in its first stage can be trained, which hardware does not know."""
+
+        def train(self, genomes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            values, violation = self.evaluate(genomes)
+            wide = np.array([self.space.decode(genome)["net.stage0.width"] > 32 for genome in genomes])
+            return values, np.where(wide, 1.0, violation)
+
+    problem = Fails()
+    optimizer = NSGA2(problem, NSGA2Settings(), np.random.default_rng(0))
+    failures = []
+    for _ in range(8):
+        genomes = optimizer.ask()
+        values, violation = problem.train(genomes)
+        optimizer.tell(genomes, values, violation)
+        kind = dict(zip(networks(problem, genomes), violation > 0, strict=True))
+        failures.append(np.mean(list(kind.values())))
+    assert np.mean(failures[4:]) < 0.5 * np.mean(failures[:2])
+
+
+def test_with_more_than_one_unknown_objective_the_search_is_plain():
+    class TwoUnknown(AnalyticProblem):
+        def hardware(self, genomes):
+            values, violation = super().hardware(genomes)
+            values[:, 2] = np.nan
+            return values, violation
+
+    problem = TwoUnknown()
+    asked = []
+    for learner in ("gaussian_process", "none"):
+        optimizer = NSGA2(problem, NSGA2Settings(error_model=learner, population=8), np.random.default_rng(0))
+        genomes = optimizer.ask()
+        optimizer.tell(genomes, *problem.evaluate(genomes))
+        asked.append(optimizer.ask())
+    assert_array_equal(*asked)
+
+
+def test_the_first_networks_are_as_many_as_set_and_reach_from_cheap_to_dear():
+    problem = AnalyticProblem()
+    spans = []
+    for settings in ({"error_model": "none", "population": 10}, {"initial": 10}):
+        widths = []
+        for seed in range(8):
+            optimizer = NSGA2(problem, NSGA2Settings(trials=1, **settings), np.random.default_rng(seed))
+            genomes = optimizer.ask()
+            assert len(genomes) == 10
+            widths.append(np.ptp(problem.evaluate(genomes)[0][:, 1:], axis=0))
+        spans.append(np.mean(widths, axis=0))
+    assert (spans[1] > spans[0]).all()
+
+
+# -- the parts -------------------------------------------------------------------------------------------------
+
+
+def test_the_gain_is_the_difference_of_two_hypervolumes():
+    rng = np.random.default_rng(0)
+    reference = np.full(3, REFERENCE)
+    for _ in range(50):
+        known, new = rng.random((12, 3)), rng.random((3, 3)) * 1.2
+        both = pareto.hypervolume(np.concatenate([known, new]), reference)
+        assert Front(known).gain(new) == pytest.approx(both - pareto.hypervolume(known, reference), abs=1e-12)
+    assert Front(np.empty((0, 3))).gain(np.full((1, 3), 0.1)) == pytest.approx(1)
+
+
+def test_greedy_takes_what_adds_most_given_what_was_taken():
+    """As computing every gain anew after each."""
+    rng = np.random.default_rng(3)
+    points = rng.random((40, 3))
+    groups = [list(range(i, i + 2)) for i in range(0, 40, 2)]
+    draws = rng.random((8, 20))
+    front = Front(rng.random((5, 3)) + 0.3)
+    success = np.linspace(0.5, 1, 20)
+    chosen = _greedy(groups, _Expected(front, draws, points, 0, success), 6)
+    slow = _Expected(front, draws, points, 0, success)
+    for number, i in enumerate(chosen):
+        gains = [-1.0 if k in chosen[:number] else slow.of(rows, k) for k, rows in enumerate(groups)]
+        assert gains[i] == pytest.approx(max(gains))
+        slow.take_rows(groups[i], i)
+
+
+def test_the_box_takes_logarithms_of_positive_costs_alone():
+    values = np.array([[0.5, 1.0, -1.0], [0.1, 100.0, 3.0], [0.2, 10.0, 1.0]])
+    scaled_values = Box(values, 0, True)(values)
+    np.testing.assert_allclose(scaled_values, [[1, 0, 0], [0, 1, 1], [0.25, 0.5, 0.5]])
+    np.testing.assert_allclose(Box(values, 0, False)(values)[:, 1], [0, 1, 9 / 99])
+
+
+def test_scaled_networks_go_from_the_smallest_to_the_largest():
+    genes = (*(Gene(f"net.size{i}", (1, 2, 3, 4, 5)) for i in range(6)), Gene("net.kind", ("a", "b"), ordered=False))
+    space = Space((*genes, Gene("chip", (1, 2, 3))))
+    drawn = scaled(space, 50, np.random.default_rng(0))
+    assert_array_equal(drawn[[0, -1], :6], [[0] * 6, [4] * 6])
+    # The genes of one network are alike: their spread is well below that of independent draws.
+    assert drawn[:, :6].std(axis=1).mean() < 0.7 * np.sqrt(2)
+    assert {0, 1} == set(drawn[:, 6]) and {0, 1, 2} == set(drawn[:, 7])
+    assert len(scaled(space, 1, np.random.default_rng(0))) == 1
+
+
+def test_rows_apart_begin_in_the_middle_and_reach_the_ends():
+    points = np.array([[0.0], [0.1], [0.5], [0.52], [0.9], [1.0]])
+    assert list(apart(points, 3)) == [2, 0, 5] or list(apart(points, 3)) == [3, 0, 5]
+    assert sorted(apart(points, 10)) == list(range(6))
