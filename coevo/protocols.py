@@ -32,8 +32,8 @@ NETWORK = "net."
 class Problem(Protocol):
     """What an optimiser may know: the space, and what hardware says. Never the accuracy.
 
-    A problem may also have ``views``, names out of `coevo.learning.features.VIEWS`, and ``features(genomes, views)``, the
-    features of those kinds of each genome's network: what errors may be learnt from. Without them, genes are.
+    A problem may also have ``views``, names out of `coevo.learning.features.VIEWS`, and ``features(genomes, views)``,
+    the features of those kinds of each genome's network: what errors may be learnt from. Without them, genes are.
     """
 
     @property
@@ -77,7 +77,10 @@ class Optimizer(Protocol):
 
 
 class CostModel(Protocol):
-    """Scores workloads on accelerators. Built as ``plugin(settings)``."""
+    """Scores workloads on accelerators. Built as ``plugin(settings)``.
+
+    A model may also have ``additive``: True if a workload costs the sum of its layers, whatever their order.
+    """
 
     Settings: ClassVar[type[BaseModel]]
 

@@ -22,6 +22,7 @@ What has no weights is a loop nest too, grouped, and is paid like any other in c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,12 +156,21 @@ class Workload:
     name: str
     layers: tuple[Layer, ...]
 
-    @property
+    @cached_property
+    def repeats(self) -> tuple[tuple[Layer, int], ...]:
+        """The first layer of each `Layer.shape_key`, and how many have it."""
+        first: dict[tuple[object, ...], Layer] = {}
+        for layer in self.layers:
+            first.setdefault(layer.shape_key, layer)
+        counts = Counter(layer.shape_key for layer in self.layers)
+        return tuple((layer, counts[key]) for key, layer in first.items())
+
+    @cached_property
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(layer.macs for layer in self.layers)
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Trainable parameters."""
         return sum(layer.parameters for layer in self.layers)

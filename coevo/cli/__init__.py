@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import click
 
 from coevo.cli.check import check
+from coevo.cli.compare import compare, exact
 from coevo.cli.correlate import correlate
 from coevo.cli.evaluate import evaluate
 from coevo.cli.listing import list_known
@@ -34,7 +35,7 @@ def app() -> None:
     """Searches networks and accelerators together: Pareto fronts of co-designs."""
 
 
-for command in (run, report, evaluate, map_layers, check, list_known, validate, correlate):
+for command in (run, report, evaluate, map_layers, check, list_known, validate, correlate, compare, exact):
     app.add_command(command)
 
 

@@ -52,6 +52,11 @@ class AnalyticalCost:
         self.settings: AnalyticalSettings = settings or AnalyticalSettings()
         self._known: dict[Key, Found | None] = {}
 
+    @property
+    def additive(self) -> bool:
+        """Whether a workload costs the sum of its layers, whatever their order."""
+        return not self.settings.keep_on_chip
+
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``."""
         if self.settings.keep_on_chip:
@@ -63,7 +68,7 @@ class AnalyticalCost:
             ]
         else:
             plain = [(_none_kept(workload), machine) for workload, machine in pairs]
-            self._find([(layer, machine) for workload, machine in plain for layer in workload.layers], jobs)
+            self._find([(layer, machine) for workload, machine in plain for layer, _ in workload.repeats], jobs)
             costs = [self._cost(workload, machine) for workload, machine in plain]
         if len(self._known) > REMEMBERED:
             self._known.clear()
@@ -107,27 +112,34 @@ class AnalyticalCost:
 
     def _cost(self, workload: Workload, machine: Accelerator) -> Cost:
         names = tuple(memory.name for memory in machine.memories)
-        mapped: list[tuple[Layer, Found]] = []
-        for layer in workload.layers:
+        mapped: dict[object, tuple[Layer, Found, int]] = {}  # by shape: layers repeat, some of them a hundred times
+        for layer, count in workload.repeats:
             found = self._known[_key(layer, machine)] if not layer.kept else self._kept(layer, machine)
             if found is None:
                 violation, reason = smallest_need(layer, machine)
                 return Cost(names, 0.0, 0.0, machine.area_mm2, 0.0, violation, reason)
-            mapped.append((layer, found))
+            mapped[layer.shape_key] = layer, found, count
 
         def detail() -> tuple[LayerCost, ...]:
-            return tuple(_detail(layer, machine, found) for layer, found in mapped)
+            return tuple(_detail(layer, machine, mapped[layer.shape_key][1]) for layer in workload.layers)
 
         # The mapper counts what is kept and the tiles through two ports; they share one.
         two_ports = self.settings.keep_on_chip and _limited(machine)
-        shared = [_detail(layer, machine, found) for layer, found in mapped if two_ports and layer.kept]
-        alone = [found for layer, found in mapped if not (two_ports and layer.kept)]
+        cycles = energy_pj = 0.0
+        for layer, found, count in mapped.values():
+            if two_ports and layer.kept:
+                shared = _detail(layer, machine, found)
+                cycles += count * shared.cycles
+                energy_pj += count * shared.total_energy_pj
+            else:
+                cycles += count * found.cycles
+                energy_pj += count * found.energy_pj
         return Cost(
             memories=names,
-            latency_cycles=sum(found.cycles for found in alone) + sum(x.cycles for x in shared),
-            energy_pj=sum(found.energy_pj for found in alone) + sum(x.total_energy_pj for x in shared),
+            latency_cycles=cycles,
+            energy_pj=energy_pj,
             area_mm2=machine.area_mm2,
-            peak_memory_bytes=max(found.bytes_used for _, found in mapped),
+            peak_memory_bytes=max(found.bytes_used for _, found, _ in mapped.values()),
             detail=detail,
         )
 

@@ -91,7 +91,7 @@ class Process:
         self._standard = Standard.of(encoded)
         self._features = self._standard(encoded)
         model = fit_process(self._features, values, start=None if near is None else near.kernel)
-        self.kernel = model.kernel_
+        self.kernel: Any = model.kernel_
         self._middle, self._deviation = float(values.mean()), float(values.std()) or 1.0
         between = self.kernel.k1(self._features) + self._noise * np.eye(len(values))
         self._factor = cholesky(between, lower=True)
@@ -135,7 +135,7 @@ class Process:
         return np.asarray(self.kernel.k1.k2(self._standard(encoded), beside))
 
     def _posterior(self, encoded: Array) -> tuple[Array, Array, Array]:
-        """Standardised mean ``(network,)``, the part of each that is known ``(fitted, network)``, standardised features."""
+        """Standardised mean ``(network,)``, what is known of each ``(fitted, network)``, standardised features."""
         features = self._standard(encoded)
         cross = self.kernel.k1(self._features, features)
         return cross.T @ self._weights, self._solve(cross), features

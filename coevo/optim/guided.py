@@ -2,9 +2,9 @@
 
 A training is dear, a question to the cost model is not. So before any network is trained, an inner NSGA-II searches the
 joint space with the hardware's objectives and constraints exact and the error predicted (`coevo.optim.error_model`), on
-the optimistic side. Of the networks that it meets, those are trained from which the largest gain in hypervolume is to be
-expected, together with their accelerators: greedily, one after the other, over joint draws of what all their errors may
-be (S. Daulton, M. Balandat, E. Bakshy, "Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected
+the optimistic side. Of the networks that it meets, those are trained from which the largest gain in hypervolume is to
+be expected, together with their accelerators: greedily, one after the other, over joint draws of what all their errors
+may be (S. Daulton, M. Balandat, E. Bakshy, "Parallel Bayesian Optimization of Multiple Noisy Objectives with Expected
 Hypervolume Improvement", NeurIPS 2021, sec. 4), here with the other objectives known (outcomes told, as in R. Astudillo
 and P. Frazier, "Bayesian Optimization of Composite Functions", ICML 2019).
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from deap import base
+from numpy.typing import NDArray
 
 from coevo import pareto
 from coevo.optim.archive import Archive
@@ -99,7 +100,8 @@ class Front:
     def gain(self, points: Array) -> float:
         """Returns the hypervolume that points ``(point, objective)`` add."""
         points = points[(points < REFERENCE).all(axis=1)]
-        covered = (self.points[None, :, :] <= points[:, None, :]).all(axis=2).any(axis=1)
+        below: NDArray[np.bool_] = (self.points[None, :, :] <= points[:, None, :]).all(axis=2)
+        covered = below.any(axis=1)
         if covered.all():
             return 0.0
         together = np.concatenate([self.points, points[~covered]])
@@ -155,8 +157,8 @@ class GuidedSearch:
             count: Networks to train.
 
         Returns:
-            One design of each network to be trained ``(at most count, gene)``, the most promising first; and new designs
-            of networks known already that would be on the front ``(free, gene)``.
+            One design of each network to be trained ``(at most count, gene)``, the most promising first; and new
+            designs of networks known already that would be on the front ``(free, gene)``.
         """
         measured = archive.measured()
         rows = list(measured.values())
@@ -304,7 +306,7 @@ def _greedy(groups: list[list[int]], expected: _Expected, count: int) -> list[in
     heapq.heapify(heap)
     chosen: list[int] = []
     while len(chosen) < count:
-        gain, i, when = heapq.heappop(heap)
+        _, i, when = heapq.heappop(heap)
         if when == len(chosen):
             chosen.append(i)
             expected.take_rows(groups[i], i)

@@ -57,8 +57,8 @@ class NSGA2Settings(BaseModel):
     Attributes:
         population: Designs that survive a generation. About 30 does best at some hundred to some thousand
             designs; 100 and more only pay where evaluations are cheap.
-        offspring: Networks per later ask (designs, where nothing is trained); by default 8 where errors are learnt, else
-            the population's size. Few (down to the number of workers) learn faster per design.
+        offspring: Networks per later ask (designs, where nothing is trained); by default 8 where errors are learnt,
+            else the population's size. Few (down to the number of workers) learn faster per design.
         crossover: Probability that two parents mix their genes.
         block_crossover: Probability that they then swap one whole block instead of single genes.
         mutations: Expected number of active genes that mutate per child.
@@ -96,9 +96,9 @@ class NSGA2Settings(BaseModel):
 class NSGA2:
     """Proposes children of the best designs known.
 
-    The first asks, until as many designs as the population holds (or networks as ``initial`` says) are known, are spread
-    over the space. `ask` may be called again before `tell` (workers that finish at different times): it goes by what is
-    known so far. The same tells after the same asks always give the same next ask.
+    The first asks, until as many designs as the population holds (or networks as ``initial`` says) are known, are
+    spread over the space. `ask` may be called again before `tell` (workers that finish at different times): it goes by
+    what is known so far. The same tells after the same asks always give the same next ask.
 
     Args:
         problem: What to search.
@@ -213,7 +213,8 @@ class NSGA2:
             return self._propose(count, source)
         found, values = found[allowed], np.delete(values[allowed], self._unknown or 0, axis=1)
         places = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0) / len(values)
-        return found[apart(places, count)]
+        chosen: Genomes = found[apart(places, count)]
+        return chosen
 
     def _paired(self, genomes: Genomes) -> Genomes:
         """Gives each network of ``genomes`` the accelerators that suit it, where there is a choice."""

@@ -145,11 +145,11 @@ def spread(space: Space, count: int, rng: np.random.Generator) -> Genomes:
 
 
 def scaled(space: Space, count: int, rng: np.random.Generator) -> Genomes:
-    """Draws canonical genomes ``(count, gene)`` whose networks are large or small as a whole, from one end to the other.
+    """Draws canonical genomes ``(count, gene)`` whose networks are as a whole small, large, or in between.
 
     All ordered genes of a network take about the same share of their range, the first and the last genome's the ends of
-    it; unordered ones and the accelerator's genes are drawn as by `spread`. Networks that scale all their sizes together
-    are good ones to start from (compound scaling: M. Tan, Q. Le, "EfficientNet", ICML 2019).
+    it; unordered ones and the accelerator's genes are drawn as by `spread`. Networks that scale all their sizes
+    together are good ones to start from (compound scaling: M. Tan, Q. Le, "EfficientNet", ICML 2019).
     """
     genomes = spread(space, count, rng)
     sizes = np.array([gene.ordered and gene.name.startswith(NETWORK) for gene in space.genes], dtype=np.bool_)

@@ -53,7 +53,7 @@ class Pairing:
         joint = self._is_network.any() and not self._is_network.all()
         if self._trials == 1 or not joint or not len(genomes):
             return genomes
-        known = ~np.isnan(self._problem.hardware(genomes)[0]).any(axis=0)
+        known: NDArray[np.bool_] = np.asarray(~np.isnan(self._problem.hardware(genomes)[0]).any(axis=0))
         if known.all() or not known.any():
             return genomes
         met = [genomes[:, None, :]]
@@ -73,7 +73,7 @@ class Pairing:
         return together[first_of_equal(together)]
 
     def _figures(self, designs: Genomes, known: NDArray[np.bool_]) -> tuple[Array, Array]:
-        """What hardware says of designs ``(network, trial, gene)``: ``(network, trial, known)``, ``(network, trial)``."""
+        """What hardware says of ``(network, trial, gene)``: values ``(network, trial, known)``, violation."""
         values, violation = self._problem.hardware(designs.reshape(-1, designs.shape[2]))
         return values[:, known].reshape(*designs.shape[:2], -1), violation.reshape(designs.shape[:2])
 
@@ -88,7 +88,7 @@ class Pairing:
         return designs[first], values[first], violation[first]
 
     def _strangers(self, genomes: Genomes, population: Genomes) -> Genomes:
-        """Random accelerators for each network, every other one a mutant of the population's ``(network, trial, gene)``."""
+        """Random accelerators, every other one a mutant of the population's ``(network, trial, gene)``."""
         space, count = self._problem.space, len(genomes) * (self._trials - 1)
         donors = space.sample(self._rng, count)
         if len(population):

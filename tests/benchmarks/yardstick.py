@@ -3,9 +3,10 @@
     python tests/benchmarks/yardstick.py FOLDER [--seeds 10] [--budget 300] [--optimizer '{name: nsga2}' ...]
 
 Error on ImageNet16-120 after 200 epochs (NAS-Bench-201's table) against the latency measured on a Raspberry Pi 4
-(HW-NAS-Bench), all 15,625 cells apart. FOLDER holds nb201_acc.csv.gz and nb201_hwnasbench.csv.gz (README, "Data"). Printed
-is the hypervolume of all that an optimiser asked for, as a share of the true front's, after 50, 100 and 300 cells:
-both objectives linear, scaled to 0..1 over all cells, reference point (1, 1); median, least and CPU time over the seeds.
+(HW-NAS-Bench), all 15,625 cells apart. FOLDER holds nb201_acc.csv.gz and nb201_hwnasbench.csv.gz (README, "Data").
+Printed is the hypervolume of all that an optimiser asked for, as a share of the true front's, after 50, 100 and 300
+cells: both objectives linear, scaled to 0..1 over all cells, reference point (1, 1); median, least and CPU time over
+the seeds.
 """
 
 from __future__ import annotations

@@ -1,0 +1,242 @@
+"""Several optimisers on one experiment, several seeds each, with equal budgets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from coevo.compare.exact import Yardstick, is_cost, read_front, yardstick
+from coevo.compare.runs import Run, after, read_run
+from coevo.compare.statistics import mean_ranks, rank_sum_tests
+from coevo.design import Quantity
+from coevo.errors import SpecError
+from coevo.experiment import load_experiment
+from coevo.experiment.override import override
+from coevo.library import Document, find_data, read_yaml
+from coevo.protocols import Array
+
+SCHEMA = 1
+"""Version of the files that this program reads."""
+
+
+class ComparisonFile(BaseModel):
+    """What a file for ``coevo compare`` says.
+
+    Attributes:
+        name: Of the folder of runs, unless another is given.
+        description: One line for people.
+        experiment: The problem: an experiment by name or path.
+        overrides: Of the experiment's fields, by dotted path.
+        optimizers: Sections ``optimizer`` of experiments, by label.
+        seeds: Runs of each optimiser.
+        first_seed: Seed of the first.
+        at: Budgets at which they are compared: networks trained, or designs where nothing is trained. The greatest is
+            every run's.
+        front: The true front, by name or path (`coevo.compare.exact`); without it, the best that all runs found.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+    description: str = ""
+    experiment: str
+    overrides: dict[str, Any] = {}
+    optimizers: Annotated[dict[Annotated[str, Field(min_length=1, max_length=60)], dict[str, Any]], Field(min_length=1)]
+    seeds: Annotated[int, Field(ge=1)] = 10
+    first_seed: Annotated[int, Field(ge=0)] = 0
+    at: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    front: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """How one optimiser did by one budget.
+
+    Attributes:
+        shares: Share of the yardstick's hypervolume ``(seed,)``.
+        rank: Mean over the seeds, 1 for the best.
+        p: How likely so large a difference from each other optimiser is by chance, corrected, by label.
+        designs: Designs that it had asked for, median.
+    """
+
+    shares: Array
+    rank: float
+    p: Mapping[str, float]
+    designs: float
+
+    @property
+    def median(self) -> float:
+        """Of the shares."""
+        return float(np.median(self.shares))
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Of the shares."""
+        low, high = np.percentile(self.shares, [25, 75])
+        return float(low), float(high)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What came out.
+
+    Attributes:
+        spec: The file's fields.
+        objectives: The problem's.
+        trains: Whether budgets count trained networks; else designs.
+        measure: By what the runs were measured.
+        runs: By label, in the order of seeds.
+        standings: By budget and label.
+    """
+
+    spec: ComparisonFile
+    objectives: tuple[Quantity, ...]
+    trains: bool
+    measure: Yardstick
+    runs: Mapping[str, Sequence[Run]]
+    standings: Mapping[int, Mapping[str, Standing]]
+
+
+@dataclass(frozen=True, eq=False)
+class ComparisonPlan:
+    """A checked file, ready to run.
+
+    Attributes:
+        spec: Its fields.
+        file: Where it was read from.
+        objectives: The problem's.
+        costs: Whether each is a cost.
+        trains: Whether networks are trained.
+    """
+
+    spec: ComparisonFile
+    file: str
+    objectives: tuple[Quantity, ...]
+    costs: tuple[bool, ...]
+    trains: bool
+
+    def run(self, folder: Path | str, jobs: int = 1, tell: Callable[[int, int], None] | None = None) -> Comparison:
+        """Makes the runs that are not made yet, and compares.
+
+        Each is a run folder like any other, ``<folder>/<label>/<seed>``: one that was interrupted goes on, and one that
+        is complete is used as it is.
+
+        Args:
+            folder: Where; made if it is not there.
+            jobs: Runs at a time; no figure depends on it.
+            tell: Called with (runs done, runs) after each.
+
+        Raises:
+            RunError: A folder belongs to another experiment, or is in use.
+        """
+        from joblib import Parallel, delayed
+
+        folder = Path(folder)
+        seeds = range(self.spec.first_seed, self.spec.first_seed + self.spec.seeds)
+        work = [(label, seed) for seed in seeds for label in self.spec.optimizers]
+        make = partial(_make, self.spec.experiment)
+        tasks = (delayed(make)(self._overrides(label, seed), _place(folder, label, seed)) for label, seed in work)
+        outcomes = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")(tasks)
+        for done, _ in enumerate(outcomes, start=1):
+            if tell is not None:
+                tell(done, len(work))
+        runs = {
+            label: [read_run(_place(folder, label, seed), len(self.objectives)) for seed in seeds]
+            for label in self.spec.optimizers
+        }
+        return self._compared(runs)
+
+    def _overrides(self, label: str, seed: int) -> list[str]:
+        budget = {"trainings" if self.trains else "designs": max(self.spec.at)}
+        given = {**self.spec.overrides, "optimizer": self.spec.optimizers[label], "budget": budget, "seed": seed}
+        return [f"{path}={json.dumps(value)}" for path, value in given.items()]
+
+    def _compared(self, runs: Mapping[str, Sequence[Run]]) -> Comparison:
+        measure = self._measure(runs)
+        histories = {label: [run.history(measure) for run in of] for label, of in runs.items()}
+        standings = {}
+        for budget in sorted(self.spec.at):
+            shares = {
+                label: np.array(
+                    [
+                        after(history, run.trainings if self.trains else run.designs, budget)
+                        for history, run in zip(histories[label], runs[label], strict=True)
+                    ]
+                )
+                for label in runs
+            }
+            ranks, tests = mean_ranks(shares), rank_sum_tests(shares)
+            standings[budget] = {
+                label: Standing(
+                    shares[label],
+                    ranks[label],
+                    {other: tests[label, other] for other in runs if other != label},
+                    float(
+                        np.median([after(run.designs.astype(np.float64), run.trainings, budget) for run in runs[label]])
+                    ),
+                )
+                for label in runs
+            }
+        return Comparison(self.spec, self.objectives, self.trains, measure, runs, standings)
+
+    def _measure(self, runs: Mapping[str, Sequence[Run]]) -> Yardstick:
+        if self.spec.front:
+            front = read_front(self.spec.front)
+            if len(front.low) != len(self.objectives):
+                problem = f"has {len(front.low)} objectives, the experiment {len(self.objectives)}"
+                raise SpecError(problem, file=self.file, field="front")
+            return front
+        found = [run.values for of in runs.values() for run in of if len(run.values)]
+        if not found:
+            raise SpecError(
+                "no run found a feasible design; loosen the constraints", file=self.file, field="experiment"
+            )
+        return yardstick(np.concatenate(found), self.costs, known=False)
+
+
+def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> ComparisonPlan:
+    """Reads a file for ``coevo compare`` and checks all of it, each optimiser's section too.
+
+    Args:
+        path: A path, or the name of a file that ships with coevo.
+        overrides: ``key.path=value`` each, the value as in YAML.
+
+    Raises:
+        SpecError: Something in it is wrong; the text names file, line, field, value and cure.
+        DataError: The experiment's data are absent.
+    """
+    document = override(read_yaml(find_data("experiments/comparisons", str(path))), overrides)
+    if document.data.get("schema") != SCHEMA:
+        raise document.error(("schema",), f"must be {SCHEMA}; this coevo reads no other")
+    data = {key: value for key, value in document.data.items() if key != "schema"}
+    spec = Document(document.file, data, document.lines).parse(ComparisonFile)
+    if spec.front:
+        read_front(spec.front)
+    changed = [f"{name}={json.dumps(value)}" for name, value in spec.overrides.items()]
+    for label, section in spec.optimizers.items():
+        try:
+            experiment = load_experiment(spec.experiment, [*changed, f"optimizer={json.dumps(section)}"])
+        except SpecError as error:
+            raise document.error(("optimizers", label), error.problem) from None
+    plan = experiment.plan
+    quantities = tuple(metric.quantity for metric in plan.objectives)
+    trains = plan.accuracy is not None
+    return ComparisonPlan(spec, document.file, quantities, tuple(is_cost(plan)), trains)
+
+
+def _place(folder: Path, label: str, seed: int) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in label)
+    return folder / safe / str(seed)
+
+
+def _make(experiment: str, overrides: Sequence[str], folder: Path) -> None:
+    """Makes one run, in a process of its own."""
+    with load_experiment(experiment, overrides).study(folder, jobs=1) as study:
+        study.run()

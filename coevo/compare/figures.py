@@ -1,0 +1,123 @@
+"""Figures of a comparison: quality over budget, and what half of the runs attain."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from coevo.compare.comparison import Comparison
+from coevo.compare.runs import Run, after
+from coevo.protocols import Array
+from coevo.report.colours import MEMORIES
+
+_COLOURS = (*MEMORIES, "#000000")
+_DASHES = ("-", "--", ":", "-.")
+_POINTS = 120
+"""Places along an axis at which medians are drawn."""
+_LEAST_GAP = 1e-4
+"""What is missing less than this is drawn there."""
+
+
+def figures_of(comparison: Comparison) -> dict[str, dict[str, bytes]]:
+    """Returns each figure by name, as an image by file suffix (``svg``, ``png``)."""
+    figures: dict[str, dict[str, bytes]] = {}
+    if comparison.trains:
+        figures["over_trainings"] = _history(comparison, "Networks trained", lambda run: run.trainings)
+    figures["over_designs"] = _history(comparison, "Designs evaluated", lambda run: run.designs)
+    if any(run.seconds.max(initial=0) > 1 for of in comparison.runs.values() for run in of):
+        figures["over_time"] = _history(comparison, "Time of trainings [s]", lambda run: run.seconds)
+    for i, k in combinations(range(len(comparison.objectives)), 2):
+        figures[f"attainment_{i}{k}"] = _attainment(comparison, i, k)
+    return figures
+
+
+def _history(comparison: Comparison, label: str, spent: Callable[[Run], Any]) -> dict[str, bytes]:
+    """What is missing to the whole hypervolume over what was spent."""
+    figure, axes = _axes()
+    for (name, runs), style in zip(comparison.runs.items(), _styles(len(comparison.runs)), strict=True):
+        histories = [(run.history(comparison.measure), 1.0 * spent(run)) for run in runs]
+        ends = [of[-1] for _, of in histories if len(of)]
+        begins = [of[0] for _, of in histories if len(of)]
+        if not ends:
+            continue
+        grid = np.unique(np.geomspace(max(1.0, np.median(begins)), max(np.median(ends), 2.0), _POINTS))
+        shares = np.array([[after(history, of, place) for place in grid] for history, of in histories])
+        low, middle, high = np.percentile(np.maximum(1 - shares, _LEAST_GAP), [25, 50, 75], axis=0)
+        axes.plot(grid, middle, label=name, **style)
+        axes.fill_between(grid, low, high, color=style["color"], alpha=0.12, lw=0)
+    axes.set(xscale="log", yscale="log", xlabel=label, ylabel="Hypervolume missing (1 - share)")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.set_title(f"{comparison.spec.name}: hypervolume over {label.split(' [', maxsplit=1)[0].lower()}", loc="left")
+    return _images(figure)
+
+
+def _attainment(comparison: Comparison, first: int, second: int) -> dict[str, bytes]:
+    """What half of the runs reach in two objectives (V. Grunert da Fonseca et al., EMO 2001)."""
+    import moocore
+
+    figure, axes = _axes()
+    columns = [first, second]
+    for (name, runs), style in zip(comparison.runs.items(), _styles(len(comparison.runs)), strict=True):
+        found = [run.values[:, columns] for run in runs if len(run.values)]
+        if not found:
+            continue
+        points = np.concatenate(found)
+        sets = np.repeat(np.arange(1, len(found) + 1), [len(values) for values in found])
+        surface = moocore.eaf(points, sets, percentiles=[50])[:, :2]
+        axes.step(*_stairs(surface), where="post", label=name, **style)
+    if comparison.measure.known:
+        front = np.array(comparison.measure.front)[:, columns]
+        axes.step(*_stairs(_best(front)), where="post", label="true front", color="#888888", lw=4, alpha=0.45, zorder=0)
+    names = [f"{q.label}" for q in (comparison.objectives[first], comparison.objectives[second])]
+    scales = ["log" if comparison.measure.logarithmic[k] else "linear" for k in columns]
+    axes.set(xlabel=names[0], ylabel=names[1], xscale=scales[0], yscale=scales[1])
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.set_title(f"{comparison.spec.name}: attained by half of the runs", loc="left")
+    return _images(figure)
+
+
+def _best(points: Array) -> Array:
+    from coevo import pareto
+
+    return points[pareto.nondominated(points, np.zeros(len(points)))]
+
+
+def _stairs(points: Array) -> tuple[Array, Array]:
+    """Points ``(point, 2)`` in the order of the first objective."""
+    ordered = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    return ordered[:, 0], ordered[:, 1]
+
+
+def _styles(count: int) -> Sequence[dict[str, Any]]:
+    """A colour and a dash of its own for each line: told apart in grey too."""
+    return [
+        {"color": _COLOURS[i % len(_COLOURS)], "ls": _DASHES[(i // len(_COLOURS) + i) % len(_DASHES)], "lw": 1.8}
+        for i in range(count)
+    ]
+
+
+def _axes() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(color="#ececec")
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _images(figure: Any) -> dict[str, bytes]:
+    import matplotlib as mpl
+
+    images = {}
+    for suffix in ("svg", "png"):
+        image = io.BytesIO()
+        with mpl.rc_context({"svg.hashsalt": "coevo"}):
+            metadata = {"Software": None} if suffix == "png" else {"Date": None}
+            figure.savefig(image, format=suffix, dpi=130, metadata=metadata)
+        images[suffix] = image.getvalue()
+    return images
