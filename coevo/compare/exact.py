@@ -21,7 +21,7 @@ from coevo.space import Genomes, Space
 from coevo.study.plan import Plan
 from coevo.workload import Workload
 
-MOST = 200_000
+MOST = 50_000
 """Networks, or accelerators, that are walked through at most."""
 
 _CHUNK = 4096

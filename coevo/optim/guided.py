@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from deap import base
-from numpy.typing import NDArray
 
 from coevo import pareto
 from coevo.optim.archive import Archive
@@ -100,7 +99,7 @@ class Front:
     def gain(self, points: Array) -> float:
         """Returns the hypervolume that points ``(point, objective)`` add."""
         points = points[(points < REFERENCE).all(axis=1)]
-        below: NDArray[np.bool_] = (self.points[None, :, :] <= points[:, None, :]).all(axis=2)
+        below = np.asarray((self.points[None, :, :] <= points[:, None, :]).all(axis=2))
         covered = below.any(axis=1)
         if covered.all():
             return 0.0
