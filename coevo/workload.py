@@ -98,7 +98,8 @@ class Layer:
     kept: Kept = ()
 
     def __post_init__(self) -> None:
-        if min(self.bounds) < 1 or min(*self.stride, *self.dilation) < 1:
+        bounds = (self.n, self.g, self.m, self.c, self.p, self.q, self.r, self.s)
+        if min(*bounds, *self.stride, *self.dilation) < 1:
             raise ValueError(f"layer {self.name}: loop bounds, stride and dilation must be at least 1: {self}")
         if self.bits is not None and any(width is not None and width < 1 for width in self.bits):
             raise ValueError(f"layer {self.name}: a word must have at least 1 bit, got {self.bits}")

@@ -11,7 +11,7 @@ Where a node has bits, its layer has them for weights and inputs. Outputs keep t
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from typing import TypedDict
 
 from coevo.networks.graph import Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
 from coevo.workload import Layer, WordBits, Workload
@@ -20,17 +20,24 @@ _AFFINE = {"norm": 2, "bias": 1, "none": 0}
 """Parameters per channel."""
 
 
+class _Place(TypedDict):
+    """What a layer has beside its loops: see `Layer`."""
+
+    bits: WordBits | None
+    follows: bool
+
+
 def lower(graph: Graph) -> Workload:
     """Returns the graph's layers in the order they run, for a batch of one."""
     shapes = graph.shapes
     readers = Counter(source for node in graph.nodes for source in node.sources)
     layers: list[Layer] = []
     for node in graph.nodes:
-        layer = _layer(node, shapes[node.sources[0]], shapes[node.name])
+        before = layers[-1].name if layers else None
+        place = _Place(bits=_bits(node), follows=node.sources == (before,) and readers[node.sources[0]] == 1)
+        layer = _layer(node, shapes[node.sources[0]], shapes[node.name], place)
         if layer is not None:
-            before = layers[-1].name if layers else None
-            follows = node.sources == (before,) and readers[node.sources[0]] == 1
-            layers.append(replace(layer, follows=follows, bits=_bits(node)))
+            layers.append(layer)
     return Workload(graph.name, tuple(layers))
 
 
@@ -42,7 +49,7 @@ def _bits(node: Node) -> WordBits | None:
     return weights if isinstance(node, Conv | Linear) else None, activations, None
 
 
-def _layer(node: Node, given: Shape, made: Shape) -> Layer | None:  # noqa: PLR0911 - one per kind of node
+def _layer(node: Node, given: Shape, made: Shape, place: _Place) -> Layer | None:  # noqa: PLR0911 - one per kind of node
     channels, height, width = made
     match node:
         case Conv():
@@ -59,16 +66,19 @@ def _layer(node: Node, given: Shape, made: Shape) -> Layer | None:  # noqa: PLR0
                 stride=(node.stride, node.stride),
                 dilation=(node.dilation, node.dilation),
                 affine=_AFFINE[node.affine] * channels,
+                **place,
             )
         case Linear():
-            return Layer(node.name, "linear", m=channels, c=given[0] * given[1] * given[2], affine=channels)
+            return Layer(node.name, "linear", m=channels, c=given[0] * given[1] * given[2], affine=channels, **place)
         case Pool(kernel=kernel, stride=stride):
-            return Layer(node.name, "pool", g=channels, p=height, q=width, r=kernel, s=kernel, stride=(stride, stride))
+            return Layer(
+                node.name, "pool", g=channels, p=height, q=width, r=kernel, s=kernel, stride=(stride, stride), **place
+            )
         case GlobalPool():
-            return Layer(node.name, "pool", g=channels, r=given[1], s=given[2])
+            return Layer(node.name, "pool", g=channels, r=given[1], s=given[2], **place)
         case Add():
-            return Layer(node.name, "add", g=channels, c=len(node.sources), p=height, q=width)
+            return Layer(node.name, "add", g=channels, c=len(node.sources), p=height, q=width, **place)
         case Norm():
-            return Layer(node.name, "norm", g=channels, p=height, q=width, affine=_AFFINE["norm"] * channels)
+            return Layer(node.name, "norm", g=channels, p=height, q=width, affine=_AFFINE["norm"] * channels, **place)
         case Zeros():
             return None
