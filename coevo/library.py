@@ -259,7 +259,8 @@ def find_data(kind: str, name: str, near_file: str = "") -> Path:
     """Returns the path of a data file by name or path.
 
     Args:
-        kind: ``accelerators``, ``spaces``, ``experiments`` or ``experiments/correlations``.
+        kind: ``accelerators``, ``spaces``, ``experiments``, ``experiments/correlations`` or
+            ``experiments/comparisons``.
         name: A name such as ``eyeriss``, or a path ending in ``.yaml`` or ``.yml``.
         near_file: The file that names it; a relative path is tried from its folder first.
 

@@ -47,11 +47,14 @@ def _experiments() -> Rows:
         yield name, f"{experiment.description} ({joint})"
 
 
-def _correlations() -> Rows:
-    from coevo.library import find_data, list_data, read_yaml
+def _described(folder: str) -> Callable[[], Rows]:
+    def rows() -> Rows:
+        from coevo.library import find_data, list_data, read_yaml
 
-    for name in list_data("experiments/correlations"):
-        yield name, str(read_yaml(find_data("experiments/correlations", name)).data.get("description", ""))
+        for name in list_data(folder):
+            yield name, str(read_yaml(find_data(folder, name)).data.get("description", ""))
+
+    return rows
 
 
 def _dataflows() -> Rows:
@@ -84,7 +87,8 @@ KINDS: Mapping[str, Callable[[], Rows]] = {
     "accelerators": _accelerators,
     "spaces": _spaces,
     "experiments": _experiments,
-    "correlations": _correlations,
+    "correlations": _described("experiments/correlations"),
+    "comparisons": _described("experiments/comparisons"),
     "dataflows": _dataflows,
     "metrics": _metrics,
     "networks": _plugins("networks"),

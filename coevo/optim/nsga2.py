@@ -137,7 +137,9 @@ class NSGA2:
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
-        asked = self._guided() if self._guide is not None else self._plain()
+        if self._guide is None:
+            return self._plain()
+        asked = self._guided(self._guide)
         self._seen.add(asked)
         self._pending |= {row.tobytes(): row for row in asked}
         self._asked_networks.update(self._archive.network_keys(asked))
@@ -150,16 +152,15 @@ class NSGA2:
             return self._paired(self._propose(lacking, lambda count: spread(self._problem.space, count, self._rng)))
         return self._paired(self._propose(self._settings.offspring or self._settings.population, self._children))
 
-    def _guided(self) -> Genomes:
+    def _guided(self, guide: GuidedSearch) -> Genomes:
         """The next designs by what was learnt."""
-        assert self._guide is not None
         lacking = min(self._settings.initial, self._networks) - len(self._asked_networks)
         if lacking > 0:
             return self._paired(self._first(lacking))
         count = self._settings.offspring or OFFSPRING
         if len(self._archive.measured()) >= LEAST_MEASURED:
             pending = np.array(list(self._pending.values()), dtype=np.int64).reshape(-1, self._genomes.shape[1])
-            chosen, free = self._guide.propose(self._archive, self._seen, pending, count)
+            chosen, free = guide.propose(self._archive, self._seen, pending, count)
             if len(chosen) or len(free):
                 paired = np.concatenate([self._paired(chosen), free])
                 return paired[first_of_equal(paired)]
@@ -233,9 +234,10 @@ class NSGA2:
         """
         values, violation = check_told(self._problem, genomes, values, violation)
         self._seen.add(genomes)
-        self._archive.add(genomes, values, violation)
-        for row in genomes:
-            self._pending.pop(row.tobytes(), None)
+        if self._guide is not None:
+            self._archive.add(genomes, values, violation)
+            for row in genomes:
+                self._pending.pop(row.tobytes(), None)
         genomes = np.concatenate([self._genomes, genomes])
         values = np.concatenate([self._values, values])
         violation = np.concatenate([self._violation, violation])

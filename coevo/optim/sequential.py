@@ -1,0 +1,193 @@
+"""Sequential search, a baseline: the network first and then its accelerator, or the accelerator first.
+
+What is done without co-search. *Network first*: networks are searched for one given machine, and the best of them get
+other machines afterwards, which costs no training. *Hardware first*: the machine is chosen by what it costs to run
+networks drawn at random, and then networks are searched for it. The search itself is `coevo.optim.nsga2` both times, so
+that only the order makes a difference.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from coevo import pareto
+from coevo.design import Quantity
+from coevo.optim.archive import Archive
+from coevo.optim.nsga2 import NSGA2, NSGA2Settings
+from coevo.optim.pairing import Pairing
+from coevo.optim.unseen import Seen, check_told
+from coevo.protocols import NETWORK, Array, Problem
+from coevo.space import Genomes, Space
+
+MACHINES = 256
+"""Accelerators among which one is chosen without any training."""
+SAMPLE = 8
+"""Networks by which an accelerator is judged, drawn at random."""
+
+
+class SequentialSettings(BaseModel):
+    """Settings of sequential search.
+
+    Attributes:
+        order: ``network_first`` or ``hardware_first``.
+        networks: Networks that are asked for on the one machine before, network first, the best get others. Beyond them
+            designs are drawn at random.
+        error_model: As NSGA-II's.
+        trials: Accelerators that each of the best networks meets in a round.
+        pairings: Accelerators that each of them is proposed with, at most.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    order: Literal["network_first", "hardware_first"] = "network_first"
+    networks: int = Field(default=50, ge=2)
+    error_model: Literal["gaussian_process", "gradient_boosting", "none"] = "gaussian_process"
+    trials: int = Field(default=64, ge=2)
+    pairings: int = Field(default=16, ge=1)
+
+
+class OneMachine:
+    """A problem with the accelerator given (socket `Problem`)."""
+
+    def __init__(self, problem: Problem, machine: Genomes) -> None:
+        self._problem = problem
+        self._machine = machine
+        self._own = _is_network(problem.space)
+        self.space = Space(tuple(gene for gene, own in zip(problem.space.genes, self._own, strict=True) if own))
+        if hasattr(problem, "features"):
+            self.views = problem.views  # type: ignore[attr-defined]
+            self.features = lambda genomes, views: problem.features(self.joined(genomes), views)
+
+    @property
+    def objectives(self) -> tuple[Quantity, ...]:
+        """Those of the whole problem."""
+        return self._problem.objectives
+
+    def hardware(self, genomes: Genomes) -> tuple[Array, Array]:
+        """Scores networks ``(batch, network gene)`` on the machine; see `Problem.hardware`."""
+        return self._problem.hardware(self.joined(genomes))
+
+    def joined(self, genomes: Genomes) -> Genomes:
+        """Returns the designs ``(batch, gene)`` of networks ``(batch, network gene)`` with the machine."""
+        designs = np.repeat(self._machine[None, :], len(genomes), axis=0)
+        designs[:, self._own] = genomes
+        return designs
+
+    def parted(self, genomes: Genomes) -> tuple[Genomes, Any]:
+        """Returns the networks of designs ``(batch, gene)``, and which designs have this machine ``(batch,)``."""
+        return genomes[:, self._own], (genomes[:, ~self._own] == self._machine[~self._own]).all(axis=1)
+
+
+class Sequential:
+    """Searches one side after the other.
+
+    Args:
+        problem: What to search.
+        settings: Its settings.
+        rng: Source of all its randomness.
+    """
+
+    Settings: ClassVar[type[BaseModel]] = SequentialSettings
+
+    def __init__(self, problem: Problem, settings: SequentialSettings, rng: np.random.Generator) -> None:
+        self._problem = problem
+        self._settings = settings
+        self._rng = rng
+        self._seen = Seen(problem.space)
+        self._archive = Archive(problem)
+        self._asked: set[bytes] = set()
+        self._paired = False
+        self._search: NSGA2 | None = None
+        self._one: OneMachine | None = None
+
+    def ask(self) -> Genomes:
+        """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
+        if self._one is None:
+            self._one = OneMachine(self._problem, self._machine())
+            settings = NSGA2Settings(error_model=self._settings.error_model)
+            self._search = NSGA2(self._one, settings, self._rng)
+            self._pass_on(self._archive.genomes, self._archive.values, self._archive.violation)
+        assert self._search is not None
+        asked = self._seen.fresh(self._one.joined(self._search.ask()) if not self._done else self._afterwards())
+        if not len(asked):
+            asked = self._seen.draw(self._rng, 1)
+        self._seen.add(asked)
+        self._asked.update(self._archive.network_keys(asked))
+        return asked
+
+    def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
+        """Takes in designs ``(batch, gene)``, asked for or not.
+
+        Args:
+            genomes: Canonical.
+            values: ``(batch, objective)``, minimised; rows with violation > 0 are not read.
+            violation: ``(batch,)``, 0 if feasible.
+
+        Raises:
+            ValueError: As `check_told`.
+        """
+        values, violation = check_told(self._problem, genomes, values, violation)
+        self._seen.add(genomes)
+        self._archive.add(genomes, values, violation)
+        self._pass_on(genomes, values, violation)
+
+    @property
+    def _done(self) -> bool:
+        """Whether the networks are found and it is their accelerators' turn."""
+        return self._settings.order == "network_first" and len(self._asked) >= self._settings.networks
+
+    def _pass_on(self, genomes: Genomes, values: Array, violation: Array) -> None:
+        """Tells the search of networks what concerns its machine."""
+        if self._search is not None and self._one is not None:
+            networks, here = self._one.parted(genomes)
+            self._search.tell(networks[here], values[here], violation[here])
+
+    def _afterwards(self) -> Genomes:
+        """Other machines for the networks of the front, once."""
+        if self._paired or not len(self._archive.genomes):
+            return self._archive.genomes[:0]
+        self._paired = True
+        best = pareto.nondominated(self._archive.values, self._archive.violation)
+        first = {
+            key: i for i, key in reversed(list(enumerate(self._archive.network_keys(self._archive.genomes[best]))))
+        }
+        networks = self._archive.genomes[best][sorted(first.values())]
+        toolbox = NSGA2(self._problem, NSGA2Settings(), self._rng).toolbox
+        pairing = Pairing(self._problem, toolbox, self._settings.trials, self._settings.pairings, self._rng)
+        return pairing.of(networks, self._archive.genomes, Seen(self._problem.space))
+
+    def _machine(self) -> Genomes:
+        """Returns a genome ``(gene,)`` whose accelerator is the one to search networks for.
+
+        Network first: the middle of every field, or of machines drawn at random the first that violates least. Hardware
+        first: the one with the least sum of ranks in what a few networks cost on it in the mean.
+        """
+        space, own = self._problem.space, _is_network(self._problem.space)
+        machines = space.sample(self._rng, MACHINES)
+        machines[0] = (space.cardinalities - 1) // 2
+        networks = space.sample(self._rng, SAMPLE)
+        costs, violations = [], []
+        for network in networks:
+            values, violation = self._problem.hardware(space.canonical(np.where(own, network, machines)))
+            known = values[:, ~np.isnan(values).all(axis=0)]
+            costs.append(np.where(violation[:, None] > 0, np.nan, known))
+            violations.append(violation)
+        violation = np.mean(violations, axis=0)
+        chosen = int(np.argmin(violation))
+        allowed = np.flatnonzero(violation == 0)
+        if self._settings.order == "hardware_first" and len(allowed):
+            mean = np.mean(costs, axis=0)[allowed]
+            places = np.argsort(np.argsort(mean, axis=0, kind="stable"), axis=0).sum(axis=1)
+            chosen = int(allowed[np.argmin(places)])
+        machine: Genomes = space.canonical(np.where(own, 0, machines[chosen])[None, :])[0]
+        return machine
+
+
+plugin = Sequential
+
+
+def _is_network(space: Space) -> Any:
+    return np.array([gene.name.startswith(NETWORK) for gene in space.genes], dtype=np.bool_)
