@@ -54,7 +54,7 @@ class Controller(nn.Module):
             return self._walk(weights, pick)[0]
 
     def forward(self, genomes: Genomes, weights: Array) -> tuple[Tensor, Tensor]:
-        """Returns genomes' log-likelihood and mean entropy per active gene, both [nat] and ``(batch,)``, under weights."""
+        """Returns log-likelihood and mean entropy per active gene [nat] of genomes under weights, ``(batch,)`` each."""
         _, likelihood, entropy = self._walk(weights, lambda gene, _: genomes[:, gene])
         return likelihood, entropy
 
