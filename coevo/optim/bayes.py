@@ -32,6 +32,8 @@ LEAST_FEASIBLE = 4
 """Feasible designs that must be known before anything is learnt."""
 PARENTS = 50
 """Designs told that the pool's children come from: the front first."""
+REDRAWS = 20
+"""Rounds in which designs to begin with are drawn again where hardware rules them out."""
 ROUNDS = 4
 """Rounds in which the pool is filled up where hardware rules much out."""
 
@@ -56,7 +58,7 @@ class BayesSettings(BaseModel):
     hardware: Literal["known", "learnt"] = "known"
     batch: int = Field(default=8, ge=1, le=1024)
     initial: int = Field(default=20, ge=1, le=65536)
-    pool: int = Field(default=512, ge=1, le=8192)
+    pool: int = Field(default=1024, ge=1, le=8192)
     draws: int = Field(default=32, ge=1, le=1024)
 
 
@@ -134,9 +136,14 @@ class Bayes:
         """Returns new designs spread over the space ``(count, gene)``, noted; those that hardware allows first."""
         if count <= 0:
             return self._seen.draw(self._rng, 0)
-        found = np.concatenate([spread(self._problem.space, count, self._rng) for _ in range(ROUNDS)])
-        found = self._seen.fresh(found)
-        chosen = found[np.argsort(self._ruled_out(found), kind="stable")[:count]]
+        found = self._seen.fresh(spread(self._problem.space, count, self._rng))
+        violation = self._ruled_out(found)
+        for _ in range(REDRAWS):
+            if np.count_nonzero(violation == 0) >= count:
+                break
+            fresh = self._seen.fresh(np.concatenate([found, spread(self._problem.space, count, self._rng)]))
+            found, violation = fresh, np.append(violation, self._ruled_out(fresh[len(found) :]))
+        chosen = found[np.argsort(violation, kind="stable")[:count]]
         self._seen.add(chosen)
         return np.concatenate([chosen, self._seen.draw(self._rng, count - len(chosen))])
 
