@@ -255,8 +255,8 @@ def infeasibility(violation: Array) -> Array:
     the time.
     """
     violated = violation > 0
-    middle = float(np.median(violation[violated])) if violated.any() else 1.0
-    # Huge or infinite violations: the share goes to 1.
+    finite = violation[violated & np.isfinite(violation)]
+    middle = float(np.median(finite)) if len(finite) else 1.0
     return np.where(violated, 1.5 - 1.0 / (1.0 + np.where(violated, violation, 0.0) / middle), -1.0)
 
 

@@ -18,6 +18,8 @@ from coevo.protocols import Array
 
 MOST_FITTED = 200
 """Rows that a kernel is fitted to; all count once it is. A fit's time grows with the cube of their number."""
+MOST_JITTERS = 6
+"""Tenfold growths of the jitter, from 1e-8, with which a factorisation is tried: designs that look alike are many."""
 FIRST_STEPS, LATER_STEPS = 60, 20
 """Steps of L-BFGS-B for a kernel's first fit, and for one that starts from the last."""
 
@@ -51,7 +53,8 @@ class Surrogates:
         middle, deviation = targets.mean(), targets.std() or 1.0
         features, standard = torch.as_tensor(inputs), torch.as_tensor((targets - middle) / deviation)[:, None]
         rows = np.sort(rng.permutation(len(inputs))[:MOST_FITTED])
-        with gpytorch.settings.fast_computations(covar_root_decomposition=False, log_prob=False, solves=False):
+        exact = gpytorch.settings.fast_computations(covar_root_decomposition=False, log_prob=False, solves=False)
+        with exact, gpytorch.settings.cholesky_max_tries(MOST_JITTERS):
             fitted = _process(features[rows], standard[rows])
             if (near := self._kernels.get(quantity)) is not None:
                 fitted.load_state_dict(near)

@@ -142,6 +142,7 @@ def test_the_score_of_infeasibility_has_the_bound_between_feasible_and_infeasibl
     assert score[0] == -1.0
     assert (np.diff(score[1:]) >= 0).all() and score[1] >= 0.5 and score[-1] == 1.5
     np.testing.assert_array_equal(infeasibility(np.zeros(2)), [-1.0, -1.0])
+    np.testing.assert_array_equal(infeasibility(np.array([np.inf, 0.0])), [1.5, -1.0])
 
 
 def test_a_process_meets_what_it_was_told_and_draws_equal_rows_equally():
