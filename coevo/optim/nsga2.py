@@ -37,18 +37,15 @@ from coevo.optim.error_model import ErrorModel
 from coevo.optim.guided import GuidedSearch
 from coevo.optim.operators import apart, blocks, choose, complete, mate, mutate, scaled, select, spread
 from coevo.optim.pairing import Pairing
+from coevo.optim.proposals import SPARE, propose
 from coevo.optim.unseen import Seen, check_told, first_of_equal
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes, Space
 
-REDRAWS = 10
-"""Rounds of proposals in which repeats and designs that hardware rules out are replaced."""
 OFFSPRING = 8
 """Networks per ask where errors are learnt, unless set."""
 LEAST_MEASURED = 4
 """Networks whose errors must be known before any is learnt from."""
-SPARE = 4
-"""Proposals drawn for each one missing: few, as hardware scores them all, but enough to fill up in `REDRAWS` rounds."""
 
 
 class NSGA2Settings(BaseModel):
@@ -247,28 +244,9 @@ class NSGA2:
         self._genomes, self._values, self._violation = genomes[survivors], values[survivors], violation[survivors]
 
     def _propose(self, count: int, source: Callable[[int], Genomes]) -> Genomes:
-        """Takes ``count`` new genomes from ``source``, those that hardware allows first, then the least violating.
-
-        Where ``source`` has too few new ones (the space is nearly exhausted), random ones fill up.
-        """
-        found: Genomes = np.empty((0, len(self._problem.space.genes)), dtype=np.int64)
-        violation = np.empty(0)
-        for _ in range(REDRAWS):
-            missing = count - int(np.count_nonzero(violation == 0))
-            if missing <= 0 or self._seen.exhausted:
-                break
-            fresh = self._seen.fresh(np.concatenate([found, source(min(count, SPARE * missing))]))
-            violation = np.append(violation, self._screen(fresh[len(found) :]))
-            found = fresh
-        chosen = found[np.argsort(violation, kind="stable")[:count]]
-        self._seen.add(chosen)
-        return np.concatenate([chosen, self._seen.draw(self._rng, count - len(chosen))])
-
-    def _screen(self, genomes: Genomes) -> Array:
-        """Violation of the constraints that hardware decides ``(batch,)``; all 0 if the screen is off."""
-        if not self._settings.hardware_screen or not len(genomes):
-            return np.zeros(len(genomes))
-        return self._problem.hardware(genomes)[1]
+        """As `coevo.optim.proposals.propose`, with the hardware's screen if it is on."""
+        screen = self._settings.hardware_screen
+        return propose(self._problem, self._seen, count, source, hardware_screen=screen, rng=self._rng)
 
     def _children(self, count: int) -> Genomes:
         """Breeds canonical genomes ``(count, gene)``; repeats may occur."""

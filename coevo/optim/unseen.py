@@ -54,9 +54,12 @@ class Seen:
 
     def fresh(self, genomes: Genomes) -> Genomes:
         """Returns the rows not met before, the first of equal ones, in their order; does not note them."""
+        return genomes[self.rows_of_fresh(genomes)]
+
+    def rows_of_fresh(self, genomes: Genomes) -> list[int]:
+        """Returns which rows `fresh` keeps."""
         keys = _keys(genomes)
-        rows = [i for i in first_of_equal(genomes) if keys[i] not in self._keys]
-        return genomes[rows]
+        return [i for i in first_of_equal(genomes) if keys[i] not in self._keys]
 
     def draw(self, rng: np.random.Generator, count: int) -> Genomes:
         """Draws genomes ``(count, gene)`` not met before and notes them; fewer only if the space has no more."""

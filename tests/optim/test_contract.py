@@ -41,7 +41,7 @@ def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
 
 
 def test_the_optimisers_are_found():
-    assert {"nsga2", "random"} <= set(OPTIMIZERS)
+    assert {"nsga2", "optuna", "pymoo", "random", "regularized_evolution"} <= set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

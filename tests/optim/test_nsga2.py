@@ -9,7 +9,7 @@ from deap import base, tools
 from pydantic import ValidationError
 
 from coevo import pareto
-from coevo.optim import nsga2, operators
+from coevo.optim import operators, proposals
 from coevo.optim.nsga2 import NSGA2, NSGA2Settings
 from coevo.optim.random import RandomSearch
 from coevo.space import Gene, Space
@@ -76,7 +76,7 @@ def test_the_hardware_screen_proposes_only_what_can_be_built_where_that_is_easy(
     assert (search(NSGA2, screened, budget=90, seed=1, trials=1)[2] == 0).all()
     assert (search(NSGA2, plain, budget=90, seed=1, trials=1, hardware_screen=False)[2] > 0).mean() > 0.2
     assert plain.scored == 0
-    assert screened.scored < 90 * nsga2.REDRAWS
+    assert screened.scored < 90 * proposals.REDRAWS
 
 
 def test_where_nothing_can_be_built_the_least_violating_proposals_are_asked():
