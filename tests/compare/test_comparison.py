@@ -93,7 +93,9 @@ def test_what_is_learnt_finds_more_of_the_true_front_than_chance(file: Path, tmp
     assert late["guided"].rank < late["random"].rank
 
 
-def test_runs_that_are_there_are_used_and_figures_do_not_depend_on_jobs(file: Path, tmp_path: Path) -> None:
+def test_runs_that_are_there_are_used_and_figures_do_not_depend_on_jobs(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[tuple[int, int]] = []
     journal = tmp_path / "journal"
     plan = load_comparison(file, [f"overrides={{accuracy.journal: {journal}}}"])
@@ -101,7 +103,9 @@ def test_runs_that_are_there_are_used_and_figures_do_not_depend_on_jobs(file: Pa
     assert told == [(i, 6) for i in range(1, 7)]
     trained = journal.read_text()
     assert trained.count("\n") == 6 * 12
-    again = plan.run(tmp_path / "out", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr("coevo.study.study.Study.run", lambda study: pytest.fail("runs again"))
+        again = plan.run(tmp_path / "out", 1)
     assert journal.read_text() == trained
     other = plan.run(tmp_path / "other", 2)
     for comparison in (again, other):

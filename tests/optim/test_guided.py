@@ -17,6 +17,8 @@ from coevo.space import Gene, Space
 from .problem import AnalyticProblem
 
 CORNER = np.array([100.0, 4.0, 6.0])
+QUICK: dict[str, Any] = {"inner_population": 40, "inner_generations": 6}
+"""A short inner search, where a test is about something else."""
 
 
 def networks(problem: Any, genomes: np.ndarray) -> list[bytes]:
@@ -42,14 +44,14 @@ def volume(problem: AnalyticProblem, trainings: int, seed: int, **settings: Any)
 
 @pytest.mark.parametrize("learner", ["gaussian_process", "gradient_boosting"])
 def test_learning_errors_finds_more_with_a_third_of_the_trainings(learner):
-    for seed in range(3):
+    for seed in range(2):
         plain = volume(AnalyticProblem(), 90, seed, error_model="none")
-        assert volume(AnalyticProblem(), 30, seed, error_model=learner) > plain
+        assert volume(AnalyticProblem(), 30, seed, error_model=learner, **QUICK) > plain
 
 
 def test_no_network_that_hardware_rules_out_is_chosen():
     problem = AnalyticProblem(max_area=150.0)
-    optimizer = NSGA2(problem, NSGA2Settings(), np.random.default_rng(0))
+    optimizer = NSGA2(problem, NSGA2Settings(**QUICK), np.random.default_rng(0))
     for _ in range(4):
         genomes = optimizer.ask()
         values, violation = problem.evaluate(genomes)
@@ -59,7 +61,7 @@ def test_no_network_that_hardware_rules_out_is_chosen():
 
 def test_a_known_network_comes_again_only_with_designs_that_would_be_on_the_front():
     problem = AnalyticProblem()
-    optimizer = NSGA2(problem, NSGA2Settings(pairings=1), np.random.default_rng(1))
+    optimizer = NSGA2(problem, NSGA2Settings(pairings=1, **QUICK), np.random.default_rng(1))
     told = [np.empty((0, 3))]
     known: set[bytes] = set()
     again = 0
@@ -79,7 +81,7 @@ def test_a_known_network_comes_again_only_with_designs_that_would_be_on_the_fron
 
 def test_networks_under_way_are_not_asked_for_again():
     problem = AnalyticProblem()
-    optimizer = NSGA2(problem, NSGA2Settings(offspring=4), np.random.default_rng(0))
+    optimizer = NSGA2(problem, NSGA2Settings(offspring=4, **QUICK), np.random.default_rng(0))
     first = optimizer.ask()
     optimizer.tell(first, *problem.evaluate(first))
     batches = [set(networks(problem, optimizer.ask())) - set(networks(problem, first)) for _ in range(3)]
@@ -97,7 +99,7 @@ def test_where_trainings_fail_their_neighbours_are_avoided():
             return values, np.where(wide, 1.0, violation)
 
     problem = Fails()
-    optimizer = NSGA2(problem, NSGA2Settings(), np.random.default_rng(0))
+    optimizer = NSGA2(problem, NSGA2Settings(**QUICK), np.random.default_rng(0))
     failures = []
     for _ in range(8):
         genomes = optimizer.ask()
