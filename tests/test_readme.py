@@ -60,3 +60,11 @@ def test_every_shipped_experiment_that_it_names_is_there():
     for name in names:
         assert f"`{name}`" in README
         assert (Path(__file__).parents[1] / "experiments" / f"{name}.yaml").exists()
+
+
+def test_its_comparison_passes_the_check(folder, monkeypatch):
+    from coevo.compare import load_comparison
+
+    monkeypatch.chdir(folder)
+    plan = load_comparison("comparison.yaml")
+    assert plan.spec.name == "comparison" and plan.trains

@@ -18,6 +18,7 @@ from coevo.compare.write import text_table
 from coevo.errors import SpecError
 
 FAKES = Path(__file__).parents[1] / "evaluate" / "codesign_fakes.py"
+TWINS = Path(__file__).parent / "twin_family.py"
 
 EXPERIMENT = f"""
 schema: 1
@@ -40,7 +41,7 @@ SPACE = f"""
 schema: 1
 name: tiny
 description: One or two convolutions.
-family: {FAKES}:Family
+family: {TWINS}:Family
 widths: [4, 8, 16]
 """
 

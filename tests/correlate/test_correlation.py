@@ -52,6 +52,15 @@ def test_a_model_agrees_fully_with_itself_and_failures_are_counted(file: Path, t
     assert results.rungs["both"].seconds == pytest.approx(same.seconds + other.seconds)
 
 
+def test_models_are_combined_by_weight(file: Path, tmp_path: Path) -> None:
+    weights = "combined={one: {same: 1.0, other: 1.0e-6}, list: [same, other], equal: {same: 2.0, other: 2.0}}"
+    rungs = load_correlation(file, [weights]).run(tmp_path / "out").rungs
+    assert rungs["one"].agreement.spearman == pytest.approx(1)
+    assert rungs["list"].agreement.spearman == rungs["equal"].agreement.spearman < 1
+    with pytest.raises(SpecError, match="greater than 0"):
+        load_correlation(file, ["combined={one: {same: 1.0, other: 0}}"])
+
+
 def test_networks_are_distinct_and_the_draw_depends_on_the_seed_alone(file: Path, tmp_path: Path) -> None:
     first = load_correlation(file).run(tmp_path / "a")
     again = load_correlation(file).run(tmp_path / "b", jobs=2)

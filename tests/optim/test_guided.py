@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from coevo import pareto
+from coevo.optim.error_model import ErrorModel
 from coevo.optim.guided import REFERENCE, Box, Front, _Expected, _greedy
 from coevo.optim.nsga2 import NSGA2, NSGA2Settings
 from coevo.optim.operators import apart, scaled
@@ -141,6 +142,21 @@ def test_the_first_networks_are_as_many_as_set_and_reach_from_cheap_to_dear():
     assert (spans[1] > spans[0]).all()
 
 
+def test_the_first_networks_lie_farther_apart_than_those_they_are_chosen_from(monkeypatch):
+    def nearest() -> float:
+        distances = []
+        for seed in range(8):
+            optimizer = NSGA2(AnalyticProblem(), NSGA2Settings(trials=1), np.random.default_rng(seed))
+            costs = AnalyticProblem().evaluate(optimizer.ask())[0][:, 1:]
+            gaps = np.linalg.norm(costs[:, None] - costs[None, :], axis=2) + np.diag(np.full(len(costs), np.inf))
+            distances.append(gaps.min(axis=1).mean())
+        return float(np.mean(distances))
+
+    chosen = nearest()
+    monkeypatch.setattr("coevo.optim.nsga2.apart", lambda points, count: np.arange(count))
+    assert chosen > 1.2 * nearest()
+
+
 # -- the parts -------------------------------------------------------------------------------------------------
 
 
@@ -168,6 +184,26 @@ def test_greedy_takes_what_adds_most_given_what_was_taken():
         gains = [-1.0 if k in chosen[:number] else slow.of(rows, k) for k, rows in enumerate(groups)]
         assert gains[i] == pytest.approx(max(gains))
         slow.take_rows(groups[i], i)
+
+
+def test_a_gain_counts_by_how_likely_the_training_is_to_succeed():
+    points, draws = np.full((1, 3), 0.2), np.full((4, 1), 0.2)
+    front = Front(np.full((1, 3), 0.5))
+    sure, doubtful = (_Expected(front, draws, points, 0, np.array([chance])).of([0], 0) for chance in (1.0, 0.25))
+    assert sure > 0 and doubtful == pytest.approx(0.25 * sure)
+
+
+def test_networks_like_those_that_failed_are_expected_to_fail():
+    problem = AnalyticProblem()
+    rng = np.random.default_rng(0)
+    genomes = problem.space.sample(rng, 40)
+    values = problem.evaluate(genomes)[0][:, 0]
+    model = ErrorModel(problem, "gaussian_process", rng)
+    model.fit(genomes[:30], values[:30], genomes[30:33])
+    failed, good = model.success(genomes[30:33]), model.success(genomes[:30])
+    assert failed.max() < good.mean() <= 1
+    model.fit(genomes[:30], values[:30], genomes[:0])
+    assert (model.success(genomes) == 1).all()
 
 
 def test_the_box_takes_logarithms_of_positive_costs_alone():
