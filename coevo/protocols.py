@@ -29,6 +29,11 @@ NETWORK = "net."
 """What the names of network genes begin with; all others are the accelerator's."""
 
 
+def is_network(space: Space) -> NDArray[np.bool_]:
+    """Says which genes of a joint space are the network's ``(gene,)``."""
+    return np.array([gene.name.startswith(NETWORK) for gene in space.genes], dtype=np.bool_)
+
+
 class Problem(Protocol):
     """What an optimiser may know: the space, and what hardware says. Never the accuracy.
 

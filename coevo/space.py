@@ -135,6 +135,10 @@ class Space:
             raise ValueError(f"no value for {', '.join(missing)}")
         return np.asarray(canonical[0], dtype=np.int64)
 
+    def part(self, chosen: NDArray[np.bool_]) -> Space:
+        """Returns the space of some genes ``(gene,)``; none of them may have its parent among the others."""
+        return Space(tuple(gene for gene, own in zip(self.genes, chosen, strict=True) if own))
+
     @cached_property
     def size(self) -> int:
         """Number of distinct designs (canonical genomes), exact."""

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coevo import pareto
 from coevo.errors import SpecError, near
 from coevo.evaluate import Evaluator
 from coevo.library import data_folders
+from coevo.metrics import inputs_of
 from coevo.optim.unseen import successor
-from coevo.protocols import NETWORK, Array
+from coevo.protocols import Array, is_network
 from coevo.space import Genomes, Space
 from coevo.study.plan import Plan
 from coevo.workload import Workload
@@ -84,8 +84,6 @@ def yardstick(values: Array, costs: Sequence[bool], known: bool, ends: Array | N
 
 def is_cost(plan: Plan) -> list[bool]:
     """Says of each of a plan's objectives whether hardware alone decides it."""
-    from coevo.metrics import inputs_of
-
     return ["accuracy" not in inputs_of(metric) for metric in plan.objectives]
 
 
@@ -116,7 +114,7 @@ def exact_front(plan: Plan, jobs: int = 1, tell: Callable[[int, int], None] | No
     best: list[Array] = []
     ends: list[Array] = []
     for done, members in enumerate(kinds.values()):
-        designs = np.where(_is_network(evaluator.space), networks[members[0]], machines)
+        designs = np.where(is_network(evaluator.space), networks[members[0]], machines)
         values, violation = _hardware(evaluator, designs)
         feasible = np.flatnonzero(violation == 0)
         if len(feasible):
@@ -177,14 +175,10 @@ def _kind(workload: Workload, in_order: bool) -> object:
     return frozenset((layer.shape_key, count) for layer, count in workload.repeats), workload.parameters
 
 
-def _is_network(space: Space) -> NDArray[np.bool_]:
-    return np.array([gene.name.startswith(NETWORK) for gene in space.genes], dtype=np.bool_)
-
-
 def _enumerated(space: Space, networks: bool) -> Genomes:
     """Every choice of one side's genes, the other side's at their first ``(choice, gene)``."""
-    chosen = _is_network(space) == networks
-    part = Space(tuple(gene for gene, own in zip(space.genes, chosen, strict=True) if own))
+    chosen = is_network(space) == networks
+    part = space.part(chosen)
     if part.size > MOST:
         side = "networks" if networks else "accelerators"
         raise SpecError(f"there are {part.size:,} {side}; a true front is searched among {MOST:,} at most")
@@ -206,7 +200,7 @@ def _hardware(evaluator: Evaluator, designs: Genomes) -> tuple[Array, Array]:
 
 def _errors(evaluator: Evaluator, networks: Genomes, machine: Genomes, unknown: int) -> Array:
     """The errors ``(network,)`` of networks of one workload, on a machine that they all fit."""
-    designs = np.where(_is_network(evaluator.space), networks, machine)
+    designs = np.where(is_network(evaluator.space), networks, machine)
     errors = np.full(len(designs), np.inf)
     for i, evaluation in evaluator.evaluate(designs):
         if evaluation.violation == 0:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coevo.optim.unseen import first_of_equal
-from coevo.protocols import NETWORK, Array, Problem
+from coevo.protocols import Array, Problem, is_network
 from coevo.space import Genomes
 
 
@@ -27,7 +27,7 @@ class Archive:
         self.genomes: Genomes = np.empty((0, len(problem.space.genes)), dtype=np.int64)
         self.values: Array = np.empty((0, len(problem.objectives)))
         self.violation: Array = np.empty(0)
-        self.is_network = np.array([gene.name.startswith(NETWORK) for gene in problem.space.genes], dtype=np.bool_)
+        self.is_network = is_network(problem.space)
 
     def add(self, genomes: Genomes, values: Array, violation: Array) -> None:
         """Takes in designs ``(batch, gene)`` with their figures."""

@@ -12,6 +12,7 @@ Functions", ICML 2019.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from coevo.errors import BackendError
 from coevo.optim.archive import Archive
 from coevo.optim.contained import contained
 from coevo.optim.expected_gain import suggest
-from coevo.optim.operators import blocks, complete, mate, mutate, select, spread
+from coevo.optim.operators import blocks, bred, mate, mutate, select, spread
 from coevo.optim.scalarization import Range
 from coevo.optim.unseen import Seen, check_told
 from coevo.protocols import Array, Problem
@@ -170,10 +171,9 @@ class Bayes:
         feasible = archive.violation == 0
         best = archive.genomes[feasible][select(archive.values[feasible], archive.violation[feasible], PARENTS)]
         mothers, fathers = best[rng.integers(0, len(best), size=(2, (count + 1) // 2))]
-        completed = complete(mothers, fathers, space, rng), complete(fathers, mothers, space, rng)
-        children = mate(*completed, blocks=self._blocks, crossover=0.5, block_crossover=0.5, rng=rng)
-        mutants = mutate(np.concatenate(children), space=space, mutations=1.5, step=0.5, rng=rng)
-        return space.canonical(mutants[:count])
+        mating = partial(mate, blocks=self._blocks, crossover=0.5, block_crossover=0.5, rng=rng)
+        mutating = partial(mutate, space=space, mutations=1.5, step=0.5, rng=rng)
+        return bred(mothers, fathers, space=space, mate=mating, mutate=mutating, rng=rng)[:count]
 
     # -- what is expected --------------------------------------------------------------------------------------
 

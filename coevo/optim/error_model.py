@@ -10,8 +10,8 @@ import numpy as np
 from coevo.learning.features import VIEWS, Encoding, Features, gene_features
 from coevo.learning.process import Process, evidence
 from coevo.learning.regression import boosted_trees
-from coevo.protocols import NETWORK, Array, Problem
-from coevo.space import Genomes, Space
+from coevo.protocols import Array, Problem, is_network
+from coevo.space import Genomes
 
 Learner = Literal["gaussian_process", "gradient_boosting"]
 
@@ -71,8 +71,8 @@ class ErrorModel:
         self._problem = problem
         self._learner = learner
         self._rng = rng
-        self._genes = np.array([gene.name.startswith(NETWORK) for gene in problem.space.genes], dtype=np.bool_)
-        self._space = Space(tuple(gene for gene in problem.space.genes if gene.name.startswith(NETWORK)))
+        self._genes = is_network(problem.space)
+        self._space = problem.space.part(self._genes)
         self._features: dict[tuple[str, bytes], Features] = {}
         self._view = ""
         self._chosen_of = 0

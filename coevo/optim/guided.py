@@ -21,7 +21,7 @@ from deap import base
 from coevo import pareto
 from coevo.optim.archive import Archive
 from coevo.optim.error_model import ErrorModel
-from coevo.optim.operators import complete, spread
+from coevo.optim.operators import bred, spread
 from coevo.optim.unseen import Seen, first_of_equal
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes
@@ -211,12 +211,10 @@ class GuidedSearch:
 
     def _children(self, genomes: Genomes, values: Array, violation: Array) -> Genomes:
         """Breeds as many canonical genomes as the inner population holds."""
-        space = self._problem.space
         parents = self._toolbox.choose(values, violation, 2 * ((self._population + 1) // 2))
         mothers, fathers = np.split(genomes[parents], 2)
-        completed = complete(mothers, fathers, space, self._rng), complete(fathers, mothers, space, self._rng)
-        children: Genomes = self._toolbox.mutate(np.concatenate(self._toolbox.mate(*completed)))
-        return space.canonical(children)
+        mate, mutate = self._toolbox.mate, self._toolbox.mutate
+        return bred(mothers, fathers, space=self._problem.space, mate=mate, mutate=mutate, rng=self._rng)
 
     # -- what to ask for ---------------------------------------------------------------------------------------
 

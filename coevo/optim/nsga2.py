@@ -35,12 +35,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from coevo.optim.archive import Archive
 from coevo.optim.error_model import ErrorModel
 from coevo.optim.guided import GuidedSearch
-from coevo.optim.operators import apart, blocks, choose, complete, mate, mutate, scaled, select, spread
+from coevo.optim.operators import apart, blocks, bred, choose, mate, mutate, scaled, select, spread
 from coevo.optim.pairing import Pairing
 from coevo.optim.proposals import SPARE, propose
-from coevo.optim.unseen import Seen, check_told, first_of_equal
+from coevo.optim.unseen import Seen, check_told, first_of_equal, left_open
 from coevo.protocols import Array, Problem
-from coevo.space import Genomes, Space
+from coevo.space import Genomes
 
 OFFSPRING = 8
 """Networks per ask where errors are learnt, unless set."""
@@ -115,7 +115,6 @@ class NSGA2:
         self._violation: Array = np.empty(0)
         self._archive = Archive(problem)
         self._pending: dict[bytes, Genomes] = {}
-        self._asked_networks: set[bytes] = set()
         self.toolbox = base.Toolbox()
         self.toolbox.register("choose", choose, rng=rng)
         self.toolbox.register(
@@ -139,7 +138,6 @@ class NSGA2:
         asked = self._guided(self._guide)
         self._seen.add(asked)
         self._pending |= {row.tobytes(): row for row in asked}
-        self._asked_networks.update(self._archive.network_keys(asked))
         return asked
 
     def _plain(self) -> Genomes:
@@ -151,12 +149,13 @@ class NSGA2:
 
     def _guided(self, guide: GuidedSearch) -> Genomes:
         """The next designs by what was learnt."""
-        lacking = min(self._settings.initial, self._networks) - len(self._asked_networks)
+        pending = np.array(list(self._pending.values()), dtype=np.int64).reshape(-1, self._genomes.shape[1])
+        met = self._archive.network_keys(np.concatenate([self._archive.genomes, pending]))
+        lacking = min(self._settings.initial, self._networks) - len(set(met))
         if lacking > 0:
             return self._paired(self._first(lacking))
         count = self._settings.offspring or OFFSPRING
         if len(self._archive.measured()) >= LEAST_MEASURED:
-            pending = np.array(list(self._pending.values()), dtype=np.int64).reshape(-1, self._genomes.shape[1])
             chosen, free = guide.propose(self._archive, self._seen, pending, count)
             if len(chosen) or len(free):
                 paired = np.concatenate([self._paired(chosen), free])
@@ -167,17 +166,14 @@ class NSGA2:
     @cached_property
     def _networks(self) -> int:
         """How many networks there are."""
-        genes = self._problem.space.genes
-        return Space(tuple(gene for gene, own in zip(genes, self._archive.is_network, strict=True) if own)).size
+        return self._problem.space.part(self._archive.is_network).size
 
     @cached_property
     def _unknown(self) -> int | None:
         """The one objective that hardware leaves open, if there are networks and exactly one; else None."""
-        space = self._problem.space
         if not self._archive.is_network.any():
             return None
-        (values,) = self._problem.hardware(space.canonical(np.zeros((1, len(space.genes)), dtype=np.int64)))[0]
-        unknown = np.flatnonzero(np.isnan(values))
+        unknown = np.flatnonzero(left_open(self._problem))
         return int(unknown[0]) if len(unknown) == 1 else None
 
     @cached_property
@@ -252,11 +248,9 @@ class NSGA2:
         """Breeds canonical genomes ``(count, gene)``; repeats may occur."""
         pairs = (count + 1) // 2
         parents = self.toolbox.choose(self._values, self._violation, 2 * pairs)
-        mothers, fathers = self._genomes[parents[:pairs]], self._genomes[parents[pairs:]]
-        space = self._problem.space
-        completed = complete(mothers, fathers, space, self._rng), complete(fathers, mothers, space, self._rng)
-        children: Genomes = self.toolbox.mutate(np.concatenate(self.toolbox.mate(*completed)))
-        return space.canonical(children[:count])
+        mothers, fathers = np.split(self._genomes[parents], 2)
+        mate, mutate = self.toolbox.mate, self.toolbox.mutate
+        return bred(mothers, fathers, space=self._problem.space, mate=mate, mutate=mutate, rng=self._rng)[:count]
 
 
 plugin = NSGA2

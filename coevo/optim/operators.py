@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from coevo import pareto
-from coevo.protocols import NETWORK, Array
+from coevo.protocols import Array, is_network
 from coevo.space import Genomes, Space
 
 WOBBLE = 0.15
@@ -134,6 +136,29 @@ def mutate(genomes: Genomes, *, space: Space, mutations: float, step: float, rng
     return np.where(free & hit, np.where(steps, neighbour, another), genomes)
 
 
+def bred(
+    mothers: Genomes,
+    fathers: Genomes,
+    *,
+    space: Space,
+    mate: Callable[[Genomes, Genomes], tuple[Genomes, Genomes]],
+    mutate: Callable[[Genomes], Genomes],
+    rng: np.random.Generator,
+) -> Genomes:
+    """Returns the children of pairs, canonical ``(2 x pair, gene)``; repeats may occur.
+
+    Args:
+        mothers: Canonical ``(pair, gene)``.
+        fathers: Canonical ``(pair, gene)``.
+        space: The space.
+        mate: Makes two children of each pair's completed genomes.
+        mutate: Changes children.
+        rng: Source of randomness for genes that are switched on.
+    """
+    completed = complete(mothers, fathers, space, rng), complete(fathers, mothers, space, rng)
+    return space.canonical(mutate(np.concatenate(mate(*completed))))
+
+
 def spread(space: Space, count: int, rng: np.random.Generator) -> Genomes:
     """Draws canonical genomes ``(count, gene)`` in which every gene takes its choices about equally often.
 
@@ -152,7 +177,7 @@ def scaled(space: Space, count: int, rng: np.random.Generator) -> Genomes:
     together are good ones to start from (compound scaling: M. Tan, Q. Le, "EfficientNet", ICML 2019).
     """
     genomes = spread(space, count, rng)
-    sizes = np.array([gene.ordered and gene.name.startswith(NETWORK) for gene in space.genes], dtype=np.bool_)
+    sizes = is_network(space) & np.array([gene.ordered for gene in space.genes], dtype=np.bool_)
     share = np.linspace(0, 1, count)[:, None] + rng.normal(0, WOBBLE, size=genomes.shape)
     share[:1], share[1:][-1:] = 0.0, 1.0
     steps = np.rint(np.clip(share, 0, 1) * (space.cardinalities - 1)).astype(np.int64)

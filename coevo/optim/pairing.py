@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from coevo import pareto
 from coevo.optim.operators import complete, select
 from coevo.optim.unseen import Seen, first_of_equal
-from coevo.protocols import NETWORK, Array, Problem
+from coevo.protocols import Array, Problem, is_network
 from coevo.space import Genomes
 
 ROUNDS = 3
@@ -35,7 +35,7 @@ class Pairing:
         self._trials = trials
         self._most = most
         self._rng = rng
-        self._is_network = np.array([gene.name.startswith(NETWORK) for gene in problem.space.genes], dtype=np.bool_)
+        self._is_network = is_network(problem.space)
 
     def of(self, genomes: Genomes, population: Genomes, seen: Seen) -> Genomes:
         """Returns networks with their accelerators.

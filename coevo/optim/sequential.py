@@ -19,8 +19,8 @@ from coevo.optim.archive import Archive
 from coevo.optim.nsga2 import NSGA2, NSGA2Settings
 from coevo.optim.pairing import Pairing
 from coevo.optim.unseen import Seen, check_told
-from coevo.protocols import NETWORK, Array, Problem
-from coevo.space import Genomes, Space
+from coevo.protocols import Array, Problem, is_network
+from coevo.space import Genomes
 
 MACHINES = 256
 """Accelerators among which one is chosen without any training."""
@@ -55,8 +55,8 @@ class OneMachine:
     def __init__(self, problem: Problem, machine: Genomes) -> None:
         self._problem = problem
         self._machine = machine
-        self._own = _is_network(problem.space)
-        self.space = Space(tuple(gene for gene, own in zip(problem.space.genes, self._own, strict=True) if own))
+        self._own = is_network(problem.space)
+        self.space = problem.space.part(self._own)
         if hasattr(problem, "features"):
             self.views = problem.views  # type: ignore[attr-defined]
             self.features = lambda genomes, views: problem.features(self.joined(genomes), views)
@@ -165,7 +165,7 @@ class Sequential:
         Network first: the middle of every field, or of machines drawn at random the first that violates least. Hardware
         first: the one with the least sum of ranks in what a few networks cost on it in the mean.
         """
-        space, own = self._problem.space, _is_network(self._problem.space)
+        space, own = self._problem.space, is_network(self._problem.space)
         machines = space.sample(self._rng, MACHINES)
         machines[0] = (space.cardinalities - 1) // 2
         networks = space.sample(self._rng, SAMPLE)
@@ -187,7 +187,3 @@ class Sequential:
 
 
 plugin = Sequential
-
-
-def _is_network(space: Space) -> Any:
-    return np.array([gene.name.startswith(NETWORK) for gene in space.genes], dtype=np.bool_)

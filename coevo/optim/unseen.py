@@ -28,6 +28,12 @@ def check_told(problem: Problem, genomes: Genomes, values: Array, violation: Arr
     return values, violation
 
 
+def left_open(problem: Problem) -> NDArray[np.bool_]:
+    """Says which objectives hardware does not decide ``(objective,)``: those that need a training."""
+    first = problem.space.canonical(np.zeros((1, len(problem.space.genes)), dtype=np.int64))
+    return np.asarray(np.isnan(problem.hardware(first)[0][0]))
+
+
 class Seen:
     """The canonical genomes of a space that were ever asked for or told.
 
