@@ -24,7 +24,7 @@ from coevo.optim.archive import Archive
 from coevo.optim.contained import contained
 from coevo.optim.expected_gain import suggest
 from coevo.optim.operators import blocks, bred, mate, mutate, select, spread
-from coevo.optim.scalarization import Range
+from coevo.optim.ranges import Range
 from coevo.optim.unseen import Seen, check_told
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes, Space

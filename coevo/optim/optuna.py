@@ -27,7 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.errors import BackendError
 from coevo.optim.operators import complete
-from coevo.optim.unseen import Seen, check_told
+from coevo.optim.ranges import Range
+from coevo.optim.unseen import Seen, Told
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes, Space
 
@@ -83,9 +84,9 @@ class Optuna:
         self._settings = settings
         self._rng = rng
         self._seen = Seen(problem.space)
-        self._told = Seen(problem.space)
+        self._told = Told(problem, self._seen)
         self._pending: dict[bytes, Trial] = {}
-        self._worst: Array = np.full(len(problem.objectives), -np.inf)
+        self._range = Range(len(problem.objectives))
         self._distributions = _distributions(problem.space)
         with _quiet():
             sampler = _sampler(settings, seed=int(rng.integers(2**32)))
@@ -121,19 +122,14 @@ class Optuna:
         Raises:
             ValueError: As `check_told`.
         """
-        values, violation = check_told(self._problem, genomes, values, violation)
-        new = self._told.rows_of_fresh(genomes)
-        genomes, values, violation = genomes[new], values[new], violation[new]
-        self._seen.add(genomes)
-        self._told.add(genomes)
-        self._worst = np.maximum(self._worst, values[violation == 0].max(axis=0, initial=-np.inf))
-        placeholder = np.where(np.isfinite(self._worst), self._worst, 0.0)
+        genomes, values, violation = self._told.new(genomes, values, violation)
+        self._range.add(values[violation == 0])
         completed = complete(genomes, genomes, self._problem.space, self._rng)
         with _quiet():
             for i, genome in enumerate(genomes):
                 trial = self._pending.pop(genome.tobytes(), None) or self._foreign(completed[i])
                 _constrain(trial, float(violation[i]))
-                self._study.tell(trial, (placeholder if violation[i] > 0 else values[i]).tolist())
+                self._study.tell(trial, (self._range.worst if violation[i] > 0 else values[i]).tolist())
 
     def _genome(self, trial: Trial) -> Genomes:
         """Returns the canonical genome ``(1, gene)`` that a trial chose."""

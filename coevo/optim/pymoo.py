@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.errors import BackendError
 from coevo.optim.operators import complete, spread
-from coevo.optim.unseen import Seen, check_told
+from coevo.optim.ranges import Range
+from coevo.optim.unseen import Seen, Told
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes
 
@@ -79,13 +80,13 @@ class Pymoo:
         self._settings = settings
         self._rng = rng
         self._seen = Seen(problem.space)
-        self._told = Seen(problem.space)
+        self._told = Told(problem, self._seen)
         self._bred: dict[bytes, Genomes] = {}
         self._asked = 0
         self._genomes: Genomes = np.empty((0, len(problem.space.genes)), dtype=np.int64)
         self._values: Array = np.empty((0, len(problem.objectives)))
         self._violation: Array = np.empty(0)
-        self._worst: Array = np.full(len(problem.objectives), -np.inf)
+        self._range = Range(len(problem.objectives))
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
@@ -123,12 +124,8 @@ class Pymoo:
         Raises:
             ValueError: As `check_told`.
         """
-        values, violation = check_told(self._problem, genomes, values, violation)
-        new = self._told.rows_of_fresh(genomes)
-        genomes, values, violation = genomes[new], values[new], violation[new]
-        self._seen.add(genomes)
-        self._told.add(genomes)
-        self._worst = np.maximum(self._worst, values[violation == 0].max(axis=0, initial=-np.inf))
+        genomes, values, violation = self._told.new(genomes, values, violation)
+        self._range.add(values[violation == 0])
         completed = complete(genomes, genomes, self._problem.space, self._rng)
         for i, genome in enumerate(genomes):
             completed[i] = self._bred.pop(genome.tobytes(), completed[i])
@@ -150,11 +147,10 @@ class Pymoo:
 
         if not len(self._genomes):
             return
-        worst = np.where(np.isfinite(self._worst), self._worst, 0.0)
         violated = self._violation[:, None]
         generation = Population.new(
             X=self._genomes,
-            F=np.where(violated > 0, worst, self._values),
+            F=np.where(violated > 0, self._range.worst, self._values),
             G=violated.copy(),
             H=np.empty((len(violated), 0)),
         )

@@ -17,7 +17,6 @@ that was lucky once so dies out, unless its children do well too. What differs, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.optim.operators import complete, mutate, spread
 from coevo.optim.proposals import propose
-from coevo.optim.unseen import Seen, check_told
+from coevo.optim.ranges import Range
+from coevo.optim.unseen import Seen, Told, left_open
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes
 
@@ -74,13 +74,13 @@ class RegularizedEvolution:
         self._settings = settings
         self._rng = rng
         self._seen = Seen(problem.space)
-        self._told = Seen(problem.space)
+        self._told = Told(problem, self._seen)
         self._asked = 0
         self._genomes: Genomes = np.empty((0, len(problem.space.genes)), dtype=np.int64)
         self._values: Array = np.empty((0, len(problem.objectives)))
         self._violation: Array = np.empty(0)
-        self._lowest: Array = np.full(len(problem.objectives), np.inf)
-        self._highest: Array = np.full(len(problem.objectives), -np.inf)
+        # Costs, which hardware alone decides, by their logarithms; an error is no ratio scale.
+        self._range = Range(len(problem.objectives), ~left_open(problem))
 
     @property
     def population(self) -> Genomes:
@@ -108,14 +108,8 @@ class RegularizedEvolution:
         Raises:
             ValueError: As `check_told`.
         """
-        values, violation = check_told(self._problem, genomes, values, violation)
-        new = self._told.rows_of_fresh(genomes)
-        genomes, values, violation = genomes[new], values[new], violation[new]
-        self._seen.add(genomes)
-        self._told.add(genomes)
-        feasible = values[violation == 0]
-        self._lowest = np.minimum(self._lowest, feasible.min(axis=0, initial=np.inf))
-        self._highest = np.maximum(self._highest, feasible.max(axis=0, initial=-np.inf))
+        genomes, values, violation = self._told.new(genomes, values, violation)
+        self._range.add(values[violation == 0])
         youngest = slice(-self._settings.population, None)
         self._genomes = np.concatenate([self._genomes, genomes])[youngest]
         self._values = np.concatenate([self._values, values])[youngest]
@@ -151,22 +145,10 @@ class RegularizedEvolution:
 
     def _scaled(self) -> Array:
         """Returns the members' values ``(member, objective)``, each from 0 (the best told) to 1; 0 where not read."""
-        feasible = self._violation[:, None] == 0
-        logarithmic = self._by_hardware & (self._lowest > 0) & np.isfinite(self._lowest)
-        points = np.where(feasible, self._values, 1.0)
-        low, high = (np.where(np.isfinite(edge), edge, 1.0) for edge in (self._lowest, self._highest))
-        points, low, high = (
-            np.where(logarithmic, np.log(np.where(logarithmic, x, 1.0)), x) for x in (points, low, high)
-        )
-        return np.where(feasible, (points - low) / np.where(high > low, high - low, 1.0), 0.0)
-
-    @cached_property
-    def _by_hardware(self) -> NDArray[np.bool_]:
-        """Which objectives hardware alone decides ``(objective,)``: costs; an error is no ratio scale."""
-        space = self._problem.space
-        (values,) = self._problem.hardware(space.canonical(np.zeros((1, len(space.genes)), dtype=np.int64)))[0]
-        known: NDArray[np.bool_] = ~np.isnan(values)
-        return known
+        feasible = self._violation == 0
+        scaled = np.zeros_like(self._values)
+        scaled[feasible] = self._range.scaled(self._values[feasible])
+        return scaled
 
 
 plugin = RegularizedEvolution

@@ -21,7 +21,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.optim.contained import contained
-from coevo.optim.scalarization import REWARDS, Range, Reward
+from coevo.optim.ranges import Range
+from coevo.optim.scalarization import REWARDS, Reward
 from coevo.optim.unseen import Seen, check_told
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes
@@ -141,19 +142,10 @@ class Reinforce:
                 self._learn(drawn, weights, rewards - rewards.mean())
             found, preferences = np.concatenate([found, drawn]), np.concatenate([preferences, weights])
             violation = np.append(violation, ruled_out)
-            found, rows = self._new(found)
-            preferences, violation = preferences[rows], violation[rows]
+            rows = self._seen.rows_of_fresh(found)
+            found, preferences, violation = found[rows], preferences[rows], violation[rows]
         best = np.argsort(violation, kind="stable")[:count]
         return found[best], preferences[best]
-
-    def _new(self, genomes: Genomes) -> tuple[Genomes, list[int]]:
-        """Returns the genomes not met before, each once, and their rows."""
-        first: dict[bytes, int] = {}
-        for row, genome in enumerate(genomes):
-            if not self._seen.has(genome):
-                first.setdefault(genome.tobytes(), row)
-        rows = list(first.values())
-        return genomes[rows], rows
 
     def _screen(self, genomes: Genomes) -> Array:
         """Violation of the constraints that hardware decides ``(batch,)``; all 0 if the screen is off."""

@@ -22,43 +22,6 @@ SHARPNESS = 2.0
 """The exponent p of the exponential criterion."""
 
 
-class Range:
-    """The range that objectives were told in so far; those that were always positive by their logarithms.
-
-    Args:
-        objectives: Their number.
-    """
-
-    def __init__(self, objectives: int) -> None:
-        self._low = np.full(objectives, np.inf)
-        self._high = np.full(objectives, -np.inf)
-
-    @property
-    def known(self) -> bool:
-        """Whether any values were told."""
-        return bool(np.isfinite(self._low).all())
-
-    @property
-    def logarithmic(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Which objectives count by their logarithms ``(objective,)``."""
-        return np.asarray(self._low > 0)
-
-    def add(self, values: Array) -> None:
-        """Widens the range to feasible values ``(design, objective)``."""
-        self._low = np.minimum(self._low, values.min(axis=0, initial=np.inf))
-        self._high = np.maximum(self._high, values.max(axis=0, initial=-np.inf))
-
-    def scaled(self, values: Array) -> Array:
-        """Returns values ``(design, objective)`` scaled to 0..1; an objective that never varied is 0."""
-        low, high, values = self._logged(self._low), self._logged(self._high), self._logged(values)
-        span = high - low
-        return np.asarray((values - low) / np.where(span > 0, span, 1.0))
-
-    def _logged(self, values: Array) -> Array:
-        positive = np.where(self.logarithmic, np.maximum(values, np.finfo(np.float64).tiny), 1.0)
-        return np.asarray(np.where(self.logarithmic, np.log(positive), values))
-
-
 def weighted_sum(scaled: Array, weights: Array) -> Array:
     """Returns ``-sum_i w_i s_i`` of scaled objectives and weights ``(design, objective)``."""
     return -np.asarray((weights * scaled).sum(axis=1))

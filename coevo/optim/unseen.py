@@ -84,6 +84,32 @@ class Seen:
         return np.concatenate(drawn)
 
 
+class Told:
+    """Takes in what an optimiser is told, each design once.
+
+    Args:
+        problem: What is searched.
+        seen: Notes the designs too.
+    """
+
+    def __init__(self, problem: Problem, seen: Seen) -> None:
+        self._problem = problem
+        self._seen = seen
+        self._told = Seen(problem.space)
+
+    def new(self, genomes: Genomes, values: Array, violation: Array) -> tuple[Genomes, Array, Array]:
+        """Returns genomes ``(design, gene)``, values ``(design, objective)`` and violation of designs not told before.
+
+        Raises:
+            ValueError: As `check_told`.
+        """
+        values, violation = check_told(self._problem, genomes, values, violation)
+        rows = self._told.rows_of_fresh(genomes)
+        self._seen.add(genomes)
+        self._told.add(genomes)
+        return genomes[rows], values[rows], violation[rows]
+
+
 def successor(space: Space, genome: Genomes) -> Genomes:
     """Returns the canonical genome ``(1, gene)`` after this one in lexicographic order; the last wraps to the first.
 

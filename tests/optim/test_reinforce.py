@@ -12,8 +12,9 @@ from coevo import pareto
 from coevo.optim.contained import contained
 from coevo.optim.controller import Controller
 from coevo.optim.random import RandomSearch
+from coevo.optim.ranges import Range
 from coevo.optim.reinforce import REDRAWS, Reinforce, ReinforceSettings
-from coevo.optim.scalarization import REWARDS, SHARPNESS, Range
+from coevo.optim.scalarization import REWARDS, SHARPNESS
 from coevo.space import Gene, Space
 
 from .problem import AnalyticProblem
