@@ -171,7 +171,7 @@ class AccuracyModel(Protocol):
     """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
 
     A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
-    begins; and ``close()``, which ends its processes.
+    begins; ``close()``, which ends its processes; and ``untrained``, True if it trains nothing and takes no time.
     """
 
     Settings: ClassVar[type[BaseModel]]

@@ -63,6 +63,7 @@ class TabulatedAccuracy:
     """Looks cells up (socket `AccuracyModel`)."""
 
     Settings: ClassVar[type[TableSettings]] = TableSettings
+    untrained = True
 
     def __init__(self, settings: TableSettings, near_file: str = "") -> None:
         self._settings = settings

@@ -19,8 +19,9 @@ from coevo.design import Quantity
 from coevo.errors import SpecError
 from coevo.experiment import load_experiment
 from coevo.experiment.override import override
-from coevo.library import Document, find_data, read_yaml
+from coevo.library import Document, FieldPath, find_data, read_yaml
 from coevo.protocols import Array
+from coevo.study.plan import Plan as StudyPlan
 
 SCHEMA = 1
 """Version of the files that this program reads."""
@@ -220,15 +221,20 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
     if spec.front:
         read_front(spec.front)
     changed = [f"{name}={json.dumps(value)}" for name, value in spec.overrides.items()]
+    plan = _checked(document, ("experiment",), spec.experiment, changed)
     for label, section in spec.optimizers.items():
-        try:
-            experiment = load_experiment(spec.experiment, [*changed, f"optimizer={json.dumps(section)}"])
-        except SpecError as error:
-            raise document.error(("optimizers", label), error.problem) from None
-    plan = experiment.plan
+        _checked(document, ("optimizers", label), spec.experiment, [*changed, f"optimizer={json.dumps(section)}"])
     quantities = tuple(metric.quantity for metric in plan.objectives)
     trains = plan.accuracy is not None
     return ComparisonPlan(spec, document.file, quantities, tuple(is_cost(plan)), trains)
+
+
+def _checked(document: Document, field: FieldPath, experiment: str, overrides: Sequence[str]) -> StudyPlan:
+    """Returns an experiment's plan; a mistake in it is one of ``field``."""
+    try:
+        return load_experiment(experiment, overrides).plan
+    except SpecError as error:
+        raise document.error(field, error.problem) from None
 
 
 def _place(folder: Path, label: str, seed: int) -> Path:

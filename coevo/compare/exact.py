@@ -98,12 +98,15 @@ def exact_front(plan: Plan, jobs: int = 1, tell: Callable[[int, int], None] | No
         tell: Called with (workloads done, workloads).
 
     Raises:
-        SpecError: A space is too large, nothing is feasible, or the error is not one objective.
+        SpecError: A space is too large, nothing is feasible, the error is not one objective, or it must be trained.
     """
     evaluator = plan.evaluator(jobs)
     costs = is_cost(plan)
     if costs.count(False) != 1:
         raise SpecError("a true front needs exactly one objective that a training decides, such as error")
+    if not getattr(plan.accuracy, "untrained", False):
+        problem = "would train every network; a true front needs errors that are known, as those of `table` are"
+        raise SpecError(problem, field="accuracy")
     unknown = costs.index(False)
     networks, machines = _enumerated(evaluator.space, True), _enumerated(evaluator.space, False)
     in_order = not getattr(plan.cost, "additive", False)

@@ -24,6 +24,7 @@ from coevo.optim.archive import Archive
 from coevo.optim.contained import contained
 from coevo.optim.expected_gain import suggest
 from coevo.optim.operators import blocks, bred, mate, mutate, select, spread
+from coevo.optim.proposals import propose
 from coevo.optim.ranges import Range
 from coevo.optim.unseen import Seen, check_told
 from coevo.protocols import Array, Problem
@@ -33,8 +34,6 @@ LEAST_FEASIBLE = 4
 """Feasible designs that must be known before anything is learnt."""
 PARENTS = 50
 """Designs told that the pool's children come from: the front first."""
-REDRAWS = 20
-"""Rounds in which designs to begin with are drawn again where hardware rules them out."""
 ROUNDS = 4
 """Rounds in which the pool is filled up where hardware rules much out."""
 
@@ -135,18 +134,12 @@ class Bayes:
 
     def _first(self, count: int) -> Genomes:
         """Returns new designs spread over the space ``(count, gene)``, noted; those that hardware allows first."""
-        if count <= 0:
-            return self._seen.draw(self._rng, 0)
-        found = self._seen.fresh(spread(self._problem.space, count, self._rng))
-        violation = self._ruled_out(found)
-        for _ in range(REDRAWS):
-            if np.count_nonzero(violation == 0) >= count:
-                break
-            fresh = self._seen.fresh(np.concatenate([found, spread(self._problem.space, count, self._rng)]))
-            found, violation = fresh, np.append(violation, self._ruled_out(fresh[len(found) :]))
-        chosen = found[np.argsort(violation, kind="stable")[:count]]
-        self._seen.add(chosen)
-        return np.concatenate([chosen, self._seen.draw(self._rng, count - len(chosen))])
+        screen = self._settings.hardware == "known"
+
+        def source(number: int) -> Genomes:
+            return spread(self._problem.space, number, self._rng)
+
+        return propose(self._problem, self._seen, count, source, hardware_screen=screen, rng=self._rng)
 
     def _ruled_out(self, genomes: Genomes) -> Array:
         """Violation of the constraints that hardware decides ``(design,)``; all 0 where hardware is learnt."""

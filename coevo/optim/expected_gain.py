@@ -1,4 +1,4 @@
-"""What designs of a finite pool are expected to gain: the acquisition functions of Bayesian optimisation, on draws.
+"""What designs of a finite pool are expected to gain: acquisition functions, on draws.
 
 All that a suggestion needs is drawn once from the joint posterior over the pool, the designs told and those under
 way. The correlations of these draws keep a batch diverse; drawing takes one factorisation per model instead of one
@@ -29,6 +29,38 @@ RHO = 0.05
 """Share of the sum in the augmented Tchebycheff function (J. Knowles, "ParEGO", IEEE TEC 10(1), 2006, eq. 2)."""
 
 
+class Front:
+    """Points that do not dominate each other, and their hypervolume.
+
+    Args:
+        points: ``(point, objective)``, scaled; dominated ones and those beyond the reference are left out.
+    """
+
+    def __init__(self, points: Array) -> None:
+        points = points[(points < REFERENCE).all(axis=1)]
+        self.points = points[pareto.nondominated(points, np.zeros(len(points)))] if len(points) else points
+        self._reference = np.full(points.shape[1], REFERENCE)
+        self._volume = pareto.hypervolume(self.points, self._reference)
+
+    def covers(self, points: Array) -> NDArray[np.bool_]:
+        """Says which points ``(point, objective)`` one of the front equals or dominates ``(point,)``."""
+        below = np.asarray((self.points[None, :, :] <= points[:, None, :]).all(axis=2))
+        return np.asarray(below.any(axis=1))
+
+    def gain(self, points: Array) -> float:
+        """Returns the hypervolume that points ``(point, objective)`` add."""
+        points = points[(points < REFERENCE).all(axis=1)]
+        points = points[~self.covers(points)]
+        if not len(points):
+            return 0.0
+        together = np.concatenate([self.points, points])
+        return pareto.hypervolume(together, self._reference) - self._volume
+
+    def joined(self, points: Array) -> Front:
+        """Returns the front with points ``(point, objective)`` added."""
+        return Front(np.concatenate([self.points, points]))
+
+
 class Gain(Protocol):
     """What one design more is expected to add to those taken."""
 
@@ -54,28 +86,23 @@ class HypervolumeGain:
     def __init__(self, draws: Array, feasible: NDArray[np.bool_], taken: Rows) -> None:
         self._draws = draws
         self._counts = feasible & (draws < REFERENCE).all(axis=2)
-        self._reference = np.full(draws.shape[2], REFERENCE)
         self._fronts = [
-            _front(draw[taken[counts[taken]]]) for draw, counts in zip(self._draws, self._counts, strict=True)
+            Front(draw[taken[counts[taken]]]) for draw, counts in zip(self._draws, self._counts, strict=True)
         ]
-        self._volumes = [pareto.hypervolume(front, self._reference) for front in self._fronts]
 
     def of(self, rows: Rows) -> Array:
         """Returns the mean gain in hypervolume over all draws, of each row ``(row,)``."""
         gains = np.zeros(len(rows))
-        for draw, counts, front, volume in zip(self._draws, self._counts, self._fronts, self._volumes, strict=True):
+        for draw, counts, front in zip(self._draws, self._counts, self._fronts, strict=True):
             points = draw[rows]
-            covered = (front[None, :, :] <= points[:, None, :]).all(axis=2).any(axis=1)
-            for i in np.flatnonzero(counts[rows] & ~covered):
-                together = np.concatenate([front, points[i : i + 1]])
-                gains[i] += pareto.hypervolume(together, self._reference) - volume
+            for i in np.flatnonzero(counts[rows] & ~front.covers(points)):
+                gains[i] += front.gain(points[i : i + 1])
         return np.asarray(gains / len(self._draws))
 
     def take(self, row: int) -> None:
         """Adds a design to every draw's front."""
         for i in np.flatnonzero(self._counts[:, row]):
-            self._fronts[i] = _front(np.concatenate([self._fronts[i], self._draws[i, row : row + 1]]))
-            self._volumes[i] = pareto.hypervolume(self._fronts[i], self._reference)
+            self._fronts[i] = self._fronts[i].joined(self._draws[i, row : row + 1])
 
 
 class WeightedGain:
@@ -121,22 +148,21 @@ def suggest(
         taken: Designs told or under way.
         pool: Designs to choose from.
         acquisition: ``qlognehvi`` for `HypervolumeGain`, ``qparego`` for `WeightedGain`, under new weights for each
-        design
-            (S. Daulton, M. Balandat and E. Bakshy, NeurIPS 2020).
+            design (S. Daulton, M. Balandat and E. Bakshy, NeurIPS 2020).
         count: How many designs.
         rng: Source of the weights.
     """
     count = min(count, len(pool))
     if acquisition == "qlognehvi":
-        return _greedy(HypervolumeGain(draws, feasible, taken), pool, count)
+        return greedy(HypervolumeGain(draws, feasible, taken), pool, count)
     for _ in range(count):
         gain = WeightedGain(draws, feasible, taken, rng.dirichlet(np.ones(draws.shape[2])))
-        taken = np.append(taken, _greedy(gain, np.setdiff1d(pool, taken), 1))
+        taken = np.append(taken, greedy(gain, np.setdiff1d(pool, taken), 1))
     return taken[len(taken) - count :]
 
 
-def _greedy(gain: Gain, pool: Rows, count: int) -> Rows:
-    """Takes the designs that add most, one after the other.
+def greedy(gain: Gain, pool: Rows, count: int) -> Rows:
+    """Returns the rows of a pool that add most ``(count,)``, taken one after the other.
 
     What a design adds only falls as others are taken, so that a gain computed earlier is a bound, and most need not be
     computed again (M. Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978).
@@ -152,8 +178,3 @@ def _greedy(gain: Gain, pool: Rows, count: int) -> Rows:
         else:
             heapq.heappush(heap, (-float(gain.of(np.array([row]))[0]), row, len(chosen)))
     return np.array(chosen, dtype=np.int64)
-
-
-def _front(points: Array) -> Array:
-    """Returns the points that no other dominates."""
-    return points[pareto.nondominated(points, np.zeros(len(points)))] if len(points) else points

@@ -11,7 +11,6 @@ and P. Frazier, "Bayesian Optimization of Composite Functions", ICML 2019).
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +20,9 @@ from deap import base
 from coevo import pareto
 from coevo.optim.archive import Archive
 from coevo.optim.error_model import ErrorModel
+from coevo.optim.expected_gain import Front, Rows, greedy
 from coevo.optim.operators import bred, spread
+from coevo.optim.ranges import Range
 from coevo.optim.unseen import Seen, first_of_equal
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes
@@ -32,8 +33,6 @@ CANDIDATES = 256
 """Networks that the expected gain is computed for: those that would gain most if they were as good as hoped."""
 DRAWS = 32
 """Joint draws of errors that the expectation is taken over."""
-REFERENCE = 1.1
-"""The hypervolume's reference point, of objectives that are scaled to 0..1 over the feasible designs."""
 MOST_FREE = 64
 """Designs of networks trained before that are asked beside: they cost no training."""
 
@@ -51,64 +50,6 @@ class Pool:
     genomes: Genomes
     values: Array
     networks: list[bytes]
-
-
-class Box:
-    """Scales objectives to 0..1 over feasible designs; costs by their logarithms where all are positive.
-
-    Args:
-        values: Of the designs ``(design, objective)``.
-        unknown: The objective that is no cost.
-        logarithmic: Whether to take logarithms at all.
-    """
-
-    def __init__(self, values: Array, unknown: int, logarithmic: bool) -> None:
-        costs = np.arange(values.shape[1]) != unknown
-        self._log = costs & (values > 0).all(axis=0) & logarithmic
-        scaled = self._logged(values)
-        self._low, span = scaled.min(axis=0), np.ptp(scaled, axis=0)
-        self._span = np.where(span > 0, span, 1.0)
-
-    def __call__(self, values: Array) -> Array:
-        """Returns scaled values ``(design, objective)``."""
-        return np.asarray((self._logged(values) - self._low) / self._span)
-
-    def scaled(self, values: Array, objective: int) -> Array:
-        """Returns scaled values of one objective that is not taken as a logarithm, of any shape."""
-        return np.asarray((values - self._low[objective]) / self._span[objective])
-
-    def _logged(self, values: Array) -> Array:
-        logged = values.copy()
-        logged[:, self._log] = np.log(np.maximum(values[:, self._log], np.finfo(np.float64).tiny))
-        return logged
-
-
-class Front:
-    """Points that do not dominate each other, and their hypervolume.
-
-    Args:
-        points: ``(point, objective)``, scaled by a `Box`; dominated ones and those beyond the reference are left out.
-    """
-
-    def __init__(self, points: Array) -> None:
-        points = points[(points < REFERENCE).all(axis=1)]
-        self.points = points[pareto.nondominated(points, np.zeros(len(points)))] if len(points) else points
-        self._reference = np.full(points.shape[1], REFERENCE)
-        self._volume = pareto.hypervolume(self.points, self._reference)
-
-    def gain(self, points: Array) -> float:
-        """Returns the hypervolume that points ``(point, objective)`` add."""
-        points = points[(points < REFERENCE).all(axis=1)]
-        below = np.asarray((self.points[None, :, :] <= points[:, None, :]).all(axis=2))
-        covered = below.any(axis=1)
-        if covered.all():
-            return 0.0
-        together = np.concatenate([self.points, points[~covered]])
-        return pareto.hypervolume(together, self._reference) - self._volume
-
-    def joined(self, points: Array) -> Front:
-        """Returns the front with points ``(point, objective)`` added."""
-        return Front(np.concatenate([self.points, points]))
 
 
 class GuidedSearch:
@@ -166,12 +107,13 @@ class GuidedSearch:
         failed = archive.failed(allowed)
         self._model.fit(archive.genomes[rows], archive.values[rows, self._unknown], archive.genomes[[*failed.values()]])
         pool = self._explore(archive, errors)
-        box = Box(archive.values[archive.violation == 0], self._unknown, self._logarithmic)
-        front = Front(box(archive.values[archive.violation == 0]))
-        waiting = archive.network_keys(pending)
-        closed = {*measured, *failed, *waiting}
-        chosen = self._choose(pool, box, front, pending, closed, count)
-        return chosen, self._free(pool, box, front, errors, seen)
+        told = archive.values[archive.violation == 0]
+        scale = Range(told.shape[1], (np.arange(told.shape[1]) != self._unknown) & self._logarithmic)
+        scale.add(told)
+        front = Front(scale.scaled(told))
+        closed = {*measured, *failed, *archive.network_keys(pending)}
+        chosen = self._choose(pool, scale, front, pending, closed, count)
+        return chosen, self._free(pool, scale, front, errors, seen)
 
     # -- the inner search --------------------------------------------------------------------------------------
 
@@ -218,98 +160,84 @@ class GuidedSearch:
 
     # -- what to ask for ---------------------------------------------------------------------------------------
 
-    def _choose(self, pool: Pool, box: Box, front: Front, pending: Genomes, closed: set[bytes], count: int) -> Genomes:
+    def _choose(
+        self, pool: Pool, scale: Range, front: Front, pending: Genomes, closed: set[bytes], count: int
+    ) -> Genomes:
         """Returns one design of each of the networks that promise most ``(at most count, gene)``."""
-        designs: dict[bytes, list[int]] = {}
+        rows: dict[bytes, list[int]] = {}
         for row, key in enumerate(pool.networks):
             if key not in closed:
-                designs.setdefault(key, []).append(row)
-        points = box(pool.values)
-        groups = [_cheapest(rows, points, self._unknown) for rows in designs.values()]
-        hoped = np.array([front.gain(points[rows]) for rows in groups])
-        likely = np.argsort(-hoped, kind="stable")[:CANDIDATES]
-        groups = [groups[i] for i in likely]
-        if not groups:
+                rows.setdefault(key, []).append(row)
+        if not rows:
             return pool.genomes[:0]
-        waiting = self._waiting(pending)
-        genomes = np.concatenate([pool.genomes[[rows[0] for rows in groups]], waiting])
-        draws = box.scaled(self._model.draws(genomes, DRAWS), self._unknown)
-        success = self._model.success(genomes)
-        expected = _Expected(front, draws, points, self._unknown, success)
-        if len(waiting):
-            costs = box(self._known(waiting))
-            for i in range(len(waiting)):
-                expected.take(costs[i : i + 1], len(groups) + i)
-        chosen = _greedy(groups, expected, min(count, len(groups)))
+        points = scale.scaled(pool.values)
+        groups = [_cheapest(of, points, self._unknown) for of in rows.values()]
+        hoped = np.array([front.gain(points[of]) for of in groups])
+        groups = [groups[i] for i in np.argsort(-hoped, kind="stable")[:CANDIDATES]]
+        waiting = pending[self._problem.hardware(pending)[1] == 0] if len(pending) else pending
+        genomes = np.concatenate([pool.genomes[[of[0] for of in groups]], waiting])
+        costs = scale.scaled(self._problem.hardware(waiting)[0])
+        draws = np.full((DRAWS, len(genomes), points.shape[1]), np.nan)
+        draws[:, :, self._unknown] = self._model.draws(genomes, DRAWS)
+        gain = PairedGain(
+            front,
+            [*(points[of] for of in groups), *costs[:, None, :]],
+            scale.scaled(draws)[:, :, self._unknown],
+            self._unknown,
+            self._model.success(genomes),
+        )
+        for i in range(len(groups), len(genomes)):
+            gain.take(i)
+        chosen = greedy(gain, np.arange(len(groups)), min(count, len(groups)))
         return pool.genomes[[groups[i][0] for i in chosen]]
 
-    def _waiting(self, pending: Genomes) -> Genomes:
-        """Those of the designs under way that hardware allows."""
-        return pending[self._problem.hardware(pending)[1] == 0] if len(pending) else pending
-
-    def _known(self, genomes: Genomes) -> Array:
-        """The hardware's figures, the error expected."""
-        values = self._problem.hardware(genomes)[0].copy()
-        values[:, self._unknown] = self._model.bound(genomes, 0.0)
-        return values
-
-    def _free(self, pool: Pool, box: Box, front: Front, errors: Mapping[bytes, float], seen: Seen) -> Genomes:
+    def _free(self, pool: Pool, scale: Range, front: Front, errors: Mapping[bytes, float], seen: Seen) -> Genomes:
         """Returns new designs of known networks that no design told dominates ``(free, gene)``, the best first."""
         rows = [row for row, key in enumerate(pool.networks) if key in errors and not seen.has(pool.genomes[row])]
-        points = box(pool.values[rows])
+        points = scale.scaled(pool.values[rows])
         gains = np.array([front.gain(points[i : i + 1]) for i in range(len(rows))])
         order = np.argsort(-gains, kind="stable")[: min(MOST_FREE, int(np.count_nonzero(gains > 0)))]
         return pool.genomes[[rows[i] for i in order]]
 
 
-class _Expected:
-    """The hypervolume that networks are expected to add, over draws of their errors."""
+class PairedGain:
+    """The hypervolume that networks with all their accelerators are expected to add, over draws of their errors.
 
-    def __init__(self, front: Front, draws: Array, points: Array, unknown: int, success: Array) -> None:
+    Args:
+        front: What is known.
+        designs: Scaled objectives of each network's designs ``(design, objective)``; the unknown one is not read.
+        draws: The unknown objective, scaled ``(draw, network)``.
+        unknown: Which it is.
+        success: How likely each network's training is to give a value ``(network,)``.
+    """
+
+    def __init__(self, front: Front, designs: list[Array], draws: Array, unknown: int, success: Array) -> None:
         self._fronts = [front] * len(draws)
+        self._designs = designs
         self._draws = draws
-        self._points = points
         self._unknown = unknown
         self._success = success
 
-    def of(self, rows: list[int], network: int) -> float:
-        """Returns the mean gain of a network's designs, given what was taken before."""
-        points = self._points[rows].copy()
-        gains = 0.0
-        for front, error in zip(self._fronts, self._draws[:, network], strict=True):
-            points[:, self._unknown] = error
-            gains += front.gain(points)
-        return gains * float(self._success[network]) / len(self._fronts)
+    def of(self, rows: Rows) -> Array:
+        """Returns the mean gain over all draws, of each network ``(row,)``, given what was taken before."""
+        return np.array([self._of_one(row) for row in rows.tolist()])
 
-    def take(self, points: Array, network: int) -> None:
-        """Adds a network's designs ``(design, objective)`` to every draw's front, with that draw's error."""
-        for i, error in enumerate(self._draws[:, network]):
-            drawn = points.copy()
-            drawn[:, self._unknown] = error
-            self._fronts[i] = self._fronts[i].joined(drawn)
+    def take(self, row: int) -> None:
+        """Adds a network's designs to every draw's front, with that draw's error."""
+        self._fronts = [
+            front.joined(self._drawn(row, error))
+            for front, error in zip(self._fronts, self._draws[:, row], strict=True)
+        ]
 
-    def take_rows(self, rows: list[int], network: int) -> None:
-        """Adds a network of the pool."""
-        self.take(self._points[rows], network)
+    def _of_one(self, row: int) -> float:
+        pairs = zip(self._fronts, self._draws[:, row], strict=True)
+        gain = sum(front.gain(self._drawn(row, error)) for front, error in pairs)
+        return gain * float(self._success[row]) / len(self._fronts)
 
-
-def _greedy(groups: list[list[int]], expected: _Expected, count: int) -> list[int]:
-    """Takes the networks that add most, one after the other.
-
-    What a network adds only falls as others are taken, so that a gain computed earlier is a bound, and most need not be
-    computed again (M. Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978).
-    """
-    heap = [(-expected.of(rows, i), i, 0) for i, rows in enumerate(groups)]
-    heapq.heapify(heap)
-    chosen: list[int] = []
-    while len(chosen) < count:
-        _, i, when = heapq.heappop(heap)
-        if when == len(chosen):
-            chosen.append(i)
-            expected.take_rows(groups[i], i)
-        else:
-            heapq.heappush(heap, (-expected.of(groups[i], i), i, len(chosen)))
-    return chosen
+    def _drawn(self, row: int, error: float) -> Array:
+        points = self._designs[row].copy()
+        points[:, self._unknown] = error
+        return points
 
 
 def _cheapest(rows: list[int], points: Array, unknown: int) -> list[int]:

@@ -66,6 +66,7 @@ class Pairing:
             designs, values, violation = self._of_one(i, met, figures)
             rank = pareto.ranks(values, violation)
             best = [j for j in select(values, violation, len(rank)) if rank[j] == 0 and violation[j] == 0]
+            best = [best[k] for k in first_of_equal(values[best])]  # of machines that cost the same, one
             new = [j for j in best if not seen.has(designs[j]) or bool((designs[j] == genome).all())][: self._most]
             proposals.append(designs[new] if new else genome[None, :])
             seen.add(proposals[-1])

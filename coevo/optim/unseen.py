@@ -124,13 +124,13 @@ def successor(space: Space, genome: Genomes) -> Genomes:
     return following
 
 
-def first_of_equal(genomes: Genomes) -> list[int]:
-    """Returns the rows of ``(batch, gene)`` that equal no earlier row, in order."""
+def first_of_equal(genomes: Genomes | Array) -> list[int]:
+    """Returns the rows of a matrix ``(batch, gene)`` that equal no earlier row, in order."""
     first: dict[bytes, int] = {}
     for i, key in enumerate(_keys(genomes)):
         first.setdefault(key, i)
     return list(first.values())
 
 
-def _keys(genomes: Genomes) -> list[bytes]:
+def _keys(genomes: Genomes | Array) -> list[bytes]:
     return [row.tobytes() for row in genomes]

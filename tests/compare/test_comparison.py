@@ -156,7 +156,7 @@ def test_the_command_prints_the_standings(file: Path, tmp_path: Path, capsys: py
         ("at=[]", "at"),
         ("seeds=0", "seeds"),
         ("schema=2", "must be 1"),
-        ("experiment=nowhere", "nowhere"),
+        ("experiment=nowhere", "experiment: no experiment named 'nowhere'"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(file, tmp_path, capsys, override, problem):
@@ -178,9 +178,17 @@ def test_a_front_of_another_problem_or_a_damaged_one_is_refused(file: Path, tmp_
             read_front(str(tmp_path / "two.json"))
 
 
-def test_a_space_without_end_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(["exact", "quickstart"]) == 2
-    assert "at most" in capsys.readouterr().err
+def test_a_space_without_end_is_refused_in_one_line(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coevo.compare.exact.MOST", 40)
+    assert _run(["exact", str(file.parent / "small.yaml")]) == 2
+    assert "72 networks; a true front is searched among 40 at most" in capsys.readouterr().err
+
+
+def test_a_true_front_never_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["exact", "digits_sizing"]) == 2
+    assert "accuracy: would train every network" in capsys.readouterr().err
 
 
 # -- figures ---------------------------------------------------------------------------------------------------

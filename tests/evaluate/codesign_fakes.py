@@ -106,6 +106,7 @@ class AccuracyModel:
     """
 
     Settings = AccuracySettings
+    untrained = True
 
     def __init__(self, settings: AccuracySettings, near_file: str = "") -> None:
         self.settings = settings

@@ -10,9 +10,11 @@ from numpy.testing import assert_array_equal
 
 from coevo import pareto
 from coevo.optim.error_model import ErrorModel
-from coevo.optim.guided import REFERENCE, Box, Front, _Expected, _greedy
+from coevo.optim.expected_gain import REFERENCE, Front, greedy
+from coevo.optim.guided import PairedGain
 from coevo.optim.nsga2 import NSGA2, NSGA2Settings
 from coevo.optim.operators import apart, scaled
+from coevo.optim.ranges import Range
 from coevo.space import Gene, Space
 
 from .problem import AnalyticProblem
@@ -174,22 +176,25 @@ def test_greedy_takes_what_adds_most_given_what_was_taken():
     """As computing every gain anew after each."""
     rng = np.random.default_rng(3)
     points = rng.random((40, 3))
-    groups = [list(range(i, i + 2)) for i in range(0, 40, 2)]
+    designs = [points[i : i + 2] for i in range(0, 40, 2)]
     draws = rng.random((8, 20))
     front = Front(rng.random((5, 3)) + 0.3)
     success = np.linspace(0.5, 1, 20)
-    chosen = _greedy(groups, _Expected(front, draws, points, 0, success), 6)
-    slow = _Expected(front, draws, points, 0, success)
+    chosen = greedy(PairedGain(front, designs, draws, 0, success), np.arange(20), 6)
+    slow = PairedGain(front, designs, draws, 0, success)
     for number, i in enumerate(chosen):
-        gains = [-1.0 if k in chosen[:number] else slow.of(rows, k) for k, rows in enumerate(groups)]
+        gains = slow.of(np.arange(20))
+        gains[chosen[:number]] = -1.0
         assert gains[i] == pytest.approx(max(gains))
-        slow.take_rows(groups[i], i)
+        slow.take(i)
 
 
 def test_a_gain_counts_by_how_likely_the_training_is_to_succeed():
-    points, draws = np.full((1, 3), 0.2), np.full((4, 1), 0.2)
+    designs, draws = [np.full((1, 3), 0.2)], np.full((4, 1), 0.2)
     front = Front(np.full((1, 3), 0.5))
-    sure, doubtful = (_Expected(front, draws, points, 0, np.array([chance])).of([0], 0) for chance in (1.0, 0.25))
+    sure, doubtful = (
+        PairedGain(front, designs, draws, 0, np.array([chance])).of(np.array([0]))[0] for chance in (1.0, 0.25)
+    )
     assert sure > 0 and doubtful == pytest.approx(0.25 * sure)
 
 
@@ -206,11 +211,15 @@ def test_networks_like_those_that_failed_are_expected_to_fail():
     assert (model.success(genomes) == 1).all()
 
 
-def test_the_box_takes_logarithms_of_positive_costs_alone():
+def test_a_range_takes_logarithms_of_positive_objectives_alone_and_of_those_that_may():
     values = np.array([[0.5, 1.0, -1.0], [0.1, 100.0, 3.0], [0.2, 10.0, 1.0]])
-    scaled_values = Box(values, 0, True)(values)
-    np.testing.assert_allclose(scaled_values, [[1, 0, 0], [0, 1, 1], [0.25, 0.5, 0.5]])
-    np.testing.assert_allclose(Box(values, 0, False)(values)[:, 1], [0, 1, 9 / 99])
+    costs, none = Range(3, np.array([False, True, True])), Range(3, np.zeros(3, dtype=np.bool_))
+    assert list(costs.worst) == [0, 0, 0]
+    for scale in (costs, none):
+        scale.add(values)
+    assert list(costs.worst) == [0.5, 100, 3]
+    np.testing.assert_allclose(costs.scaled(values), [[1, 0, 0], [0, 1, 1], [0.25, 0.5, 0.5]])
+    np.testing.assert_allclose(none.scaled(values)[:, 1], [0, 1, 9 / 99])
 
 
 def test_scaled_networks_go_from_the_smallest_to_the_largest():

@@ -356,3 +356,25 @@ def test_the_first_designs_take_every_choice_about_equally_often():
     np.testing.assert_array_equal(
         operators.spread(SPACE, 50, generator()), SPACE.canonical(operators.spread(SPACE, 50, generator()))
     )
+
+
+def test_of_machines_that_cost_a_network_the_same_only_one_is_proposed():
+    class Idle(AnalyticProblem):
+        """Has a field that no cost depends on."""
+
+        def evaluate(self, genomes):
+            return super().evaluate(np.where(np.arange(genomes.shape[1]) == genomes.shape[1] - 1, 0, genomes))
+
+    genes = (*NETWORK, Gene("array.rows", (4, 8, 16)), Gene("array.columns", (4, 8, 16)))
+    genes += (
+        Gene("array.buffer_kib", (64, 256)),
+        Gene("template", ("array",), ordered=False),
+        Gene("array.colour", (1, 2, 3)),
+    )
+    problem = Idle(genes=genes)
+    genomes = NSGA2(problem, plain(population=12), generator()).ask()
+    designs: dict[tuple[int, ...], list[tuple[float, ...]]] = {}
+    for network, figures in zip(networks_of(problem, genomes), problem.evaluate(genomes)[0], strict=True):
+        designs.setdefault(network, []).append(tuple(figures[1:]))
+    assert max(len(of) for of in designs.values()) > 1
+    assert all(len(of) == len(set(of)) for of in designs.values())
