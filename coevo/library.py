@@ -20,7 +20,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -81,6 +81,16 @@ class Document:
             named = isinstance(step, int) and isinstance(here, dict) and isinstance(here.get("name"), str)
             parts.append(here["name"] if named else str(step))
         return ".".join(parts)
+
+    def versioned(self, schema: int) -> Document:
+        """Returns the document without its field ``schema``.
+
+        Raises:
+            SpecError: The field is missing, or is another.
+        """
+        if self.data.get("schema") != schema:
+            raise self.error(("schema",), f"must be {schema}; this coevo reads no other")
+        return replace(self, data={key: value for key, value in self.data.items() if key != "schema"})
 
     def parse(self, model: type[ModelT]) -> ModelT:
         """Checks the document against a pydantic model and returns the instance.

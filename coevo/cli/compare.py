@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import click
 
+from coevo.cli.line import Line
 from coevo.cli.run import SETTING, cores
 
 _FORM = """\b
@@ -45,7 +45,7 @@ def compare(file: str, out: str | None, jobs: int | None, quiet: bool, overrides
 
     plan = load_comparison(file, overrides)
     folder = Path(out or Path("runs") / plan.spec.name)
-    comparison = plan.run(folder, jobs or cores(), None if quiet else _Line("runs"))
+    comparison = plan.run(folder, jobs or cores(), None if quiet else partial(Line("runs"), plan.spec.name))
     print(text_table(comparison))
     print(f"report: {write_comparison(comparison, folder)}")
 
@@ -66,27 +66,7 @@ def exact(experiment: str, out: str | None, jobs: int | None, quiet: bool, overr
     from coevo.compare import exact_front, write_front
 
     loaded = load_experiment(experiment, overrides)
-    front = exact_front(loaded.plan, jobs or cores(), None if quiet else _Line("workloads"))
+    front = exact_front(loaded.plan, jobs or cores(), None if quiet else partial(Line("workloads"), loaded.name))
     file = Path(out or f"{loaded.name}.json")
     write_front(front, loaded.name, file)
     print(f"{len(front.front)} designs on the true front, hypervolume {front.volume:.4f}: {file}")
-
-
-class _Line:
-    """Shows how far it has come: a line that changes on a terminal, else a line now and then."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._terminal = sys.stdout.isatty()
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, count: int) -> None:
-        now = time.monotonic()
-        if done < count and now - self._last < (0.1 if self._terminal else 20.0):
-            return
-        self._last = now
-        line = f"{done} of {count} {self._what}"
-        if self._terminal:
-            print(f"\r\033[K{line}", end="\n" if done == count else "", flush=True)
-        else:
-            print(line, flush=True)

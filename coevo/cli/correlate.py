@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 
 import click
 
+from coevo.cli.line import Line
 from coevo.cli.run import SETTING, cores
 
 _FORM = """\b
@@ -47,28 +46,9 @@ def correlate(file: str, out: str | None, jobs: int | None, quiet: bool, overrid
 
     loaded = load_correlation(file, overrides)
     folder = Path(out or Path("runs") / loaded.spec.name)
-    results = loaded.run(folder, jobs or cores(), None if quiet else _Line())
+    results = loaded.run(folder, jobs or cores(), None if quiet else Line("networks"))
     if not quiet:
         reference = f"reference: {results.reference}"
         print(f"{len(results.networks)} random networks of {results.space}; {reference}")
     print(text_table(results))
     print(f"figure: {write_results(results, folder)}")
-
-
-class _Line:
-    """Shows how far each model has come: a line that changes on a terminal, else a line now and then."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._last = time.monotonic()
-
-    def __call__(self, label: str, done: int, count: int) -> None:
-        now = time.monotonic()
-        if done < count and now - self._last < (0.1 if self._terminal else 20.0):
-            return
-        self._last = now
-        line = f"{label}: {done} of {count} networks"
-        if self._terminal:
-            print(f"\r\033[K{line}", end="\n" if done == count else "", flush=True)
-        else:
-            print(line, flush=True)

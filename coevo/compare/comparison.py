@@ -214,10 +214,7 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> Comparis
         DataError: The experiment's data are absent.
     """
     document = override(read_yaml(find_data("experiments/comparisons", str(path))), overrides)
-    if document.data.get("schema") != SCHEMA:
-        raise document.error(("schema",), f"must be {SCHEMA}; this coevo reads no other")
-    data = {key: value for key, value in document.data.items() if key != "schema"}
-    spec = Document(document.file, data, document.lines).parse(ComparisonFile)
+    spec = document.versioned(SCHEMA).parse(ComparisonFile)
     if spec.front:
         read_front(spec.front)
     changed = [f"{name}={json.dumps(value)}" for name, value in spec.overrides.items()]

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coevo import pareto
 from coevo.compare.comparison import Comparison
 from coevo.compare.runs import Run, after
 from coevo.protocols import Array
 from coevo.report.colours import MEMORIES
 
-_COLOURS = (*MEMORIES, "#000000")
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = (*(colour for colour in MEMORIES if colour != "#F0E442"), "#000000")  # yellow lines are lost on white
 _DASHES = ("-", "--", ":", "-.")
+_MARKERS = "osD^vP*X"
 _POINTS = 120
 """Places along an axis at which medians are drawn."""
 _LEAST_GAP = 1e-4
 """What is missing less than this is drawn there."""
 
 
-def figures_of(comparison: Comparison) -> dict[str, dict[str, bytes]]:
-    """Returns each figure by name, as an image by file suffix (``svg``, ``png``)."""
-    figures: dict[str, dict[str, bytes]] = {}
+def figures_of(comparison: Comparison) -> dict[str, Figure]:
+    """Returns each figure by name; to be drawn within `coevo.report.figures.styled`."""
+    figures: dict[str, Figure] = {}
     if comparison.trains:
         figures["over_trainings"] = _history(comparison, "Networks trained", lambda run: run.trainings)
     figures["over_designs"] = _history(comparison, "Designs evaluated", lambda run: run.designs)
@@ -35,7 +40,7 @@ def figures_of(comparison: Comparison) -> dict[str, dict[str, bytes]]:
     return figures
 
 
-def _history(comparison: Comparison, label: str, spent: Callable[[Run], Any]) -> dict[str, bytes]:
+def _history(comparison: Comparison, label: str, spent: Callable[[Run], Any]) -> Figure:
     """What is missing to the whole hypervolume over what was spent."""
     figure, axes = _axes()
     for (name, runs), style in zip(comparison.runs.items(), _styles(len(comparison.runs)), strict=True):
@@ -47,15 +52,15 @@ def _history(comparison: Comparison, label: str, spent: Callable[[Run], Any]) ->
         grid = np.unique(np.geomspace(max(1.0, np.median(begins)), max(np.median(ends), 2.0), _POINTS))
         shares = np.array([[after(history, of, place) for place in grid] for history, of in histories])
         low, middle, high = np.percentile(np.maximum(1 - shares, _LEAST_GAP), [25, 50, 75], axis=0)
-        axes.plot(grid, middle, label=name, **style)
+        axes.plot(grid, middle, label=name, markevery=0.12, **style)
         axes.fill_between(grid, low, high, color=style["color"], alpha=0.12, lw=0)
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel="Hypervolume missing (1 - share)")
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     axes.set_title(f"{comparison.spec.name}: hypervolume over {label.split(' [', maxsplit=1)[0].lower()}", loc="left")
-    return _images(figure)
+    return figure
 
 
-def _attainment(comparison: Comparison, first: int, second: int) -> dict[str, bytes]:
+def _attainment(comparison: Comparison, first: int, second: int) -> Figure:
     """What half of the runs reach in two objectives (V. Grunert da Fonseca et al., EMO 2001)."""
     import moocore
 
@@ -71,18 +76,28 @@ def _attainment(comparison: Comparison, first: int, second: int) -> dict[str, by
         axes.step(*_stairs(surface), where="post", label=name, **style)
     if comparison.measure.known:
         front = np.array(comparison.measure.front)[:, columns]
-        axes.step(*_stairs(_best(front)), where="post", label="true front", color="#888888", lw=4, alpha=0.45, zorder=0)
-    names = [f"{q.label}" for q in (comparison.objectives[first], comparison.objectives[second])]
+        axes.step(
+            *_stairs(_best(front)),
+            where="post",
+            label="true front",
+            color="#888888",
+            lw=4,
+            alpha=0.45,
+            zorder=0,
+            marker="o",
+            ms=6,
+            mew=0,
+        )
+    names = [q.label for q in (comparison.objectives[first], comparison.objectives[second])]
     scales = ["log" if comparison.measure.logarithmic[k] else "linear" for k in columns]
     axes.set(xlabel=names[0], ylabel=names[1], xscale=scales[0], yscale=scales[1])
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    axes.set_title(f"{comparison.spec.name}: attained by half of the runs", loc="left")
-    return _images(figure)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    what = " and ".join(comparison.objectives[k].name for k in columns)
+    axes.set_title(f"{comparison.spec.name}: {what} attained by half of the runs", loc="left")
+    return figure
 
 
 def _best(points: Array) -> Array:
-    from coevo import pareto
-
     return points[pareto.nondominated(points, np.zeros(len(points)))]
 
 
@@ -93,31 +108,21 @@ def _stairs(points: Array) -> tuple[Array, Array]:
 
 
 def _styles(count: int) -> Sequence[dict[str, Any]]:
-    """A colour and a dash of its own for each line: told apart in grey too."""
+    """A colour, a dash and a marker of its own for each line: told apart in grey too."""
     return [
-        {"color": _COLOURS[i % len(_COLOURS)], "ls": _DASHES[(i // len(_COLOURS) + i) % len(_DASHES)], "lw": 1.8}
+        {
+            "color": _COLOURS[i % len(_COLOURS)],
+            "ls": _DASHES[(i // len(_COLOURS) + i) % len(_DASHES)],
+            "lw": 1.6,
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "ms": 4,
+        }
         for i in range(count)
     ]
 
 
-def _axes() -> tuple[Any, Any]:
+def _axes() -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 4.8), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(color="#ececec")
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _images(figure: Any) -> dict[str, bytes]:
-    import matplotlib as mpl
-
-    images = {}
-    for suffix in ("svg", "png"):
-        image = io.BytesIO()
-        with mpl.rc_context({"svg.hashsalt": "coevo"}):
-            metadata = {"Software": None} if suffix == "png" else {"Date": None}
-            figure.savefig(image, format=suffix, dpi=130, metadata=metadata)
-        images[suffix] = image.getvalue()
-    return images
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    return figure, figure.add_subplot()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from coevo.compare.comparison import Comparison, Standing
 from coevo.compare.figures import figures_of
+from coevo.report.figures import saved, styled
 from coevo.report.files import write_atomically
 
+_HEAD = ("optimiser", "median", "quartiles", "rank", "designs", "p (best)")
 _SURE = 0.05
 """Differences that are less likely by chance count as such."""
 
@@ -22,7 +24,9 @@ h1 { margin-bottom: 0 } .facts, .note { color: #555 } figure { margin: 1.5rem 0 
 svg { max-width: 100%; height: auto } .scroll { overflow-x: auto }
 table { border-collapse: collapse; margin: 0.5rem 0 1.5rem } th, td { padding: 0.25rem 0.7rem; text-align: right }
 th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid #e4e4e4 }
-td.code { text-align: left } tr.best { font-weight: 600; background: #eef5fb } th { border-bottom: 2px solid #999 }
+td.code { text-align: left } summary { color: #555 }
+tr.best { font-weight: 600; background: #eef5fb } details tr.best { font-weight: inherit; background: none }
+th { border-bottom: 2px solid #999 }
 """
 
 
@@ -40,12 +44,14 @@ def write_comparison(comparison: Comparison, folder: Path | str) -> Path:
         RunError: A file cannot be written.
     """
     folder = Path(folder)
-    figures = figures_of(comparison)
-    for name, images in figures.items():
-        for suffix, image in images.items():
-            write_atomically(folder / f"{name}.{suffix}", image)
+    drawn: dict[str, bytes] = {}
+    with styled():
+        for stem, figure in figures_of(comparison).items():
+            drawn |= saved(stem, figure)
+    for name, image in drawn.items():
+        write_atomically(folder / name, image)
+    svgs = {name.removesuffix(".svg"): image.decode() for name, image in drawn.items() if name.endswith(".svg")}
     write_atomically(folder / "comparison.csv", _csv(comparison))
-    svgs = {name: images["svg"].decode() for name, images in figures.items()}
     write_atomically(folder / "comparison.html", _page(comparison, svgs))
     return folder / "comparison.html"
 
@@ -55,12 +61,11 @@ def text_table(comparison: Comparison) -> str:
     lines = []
     for budget, standings in comparison.standings.items():
         lines.append(f"{_budget(comparison, budget)}: share of {_measured_by(comparison)}")
-        head = ("optimiser", "median", "quartiles", "rank", "designs", "p (best)")
         rows = [_cells(label, standing, standings) for label, standing in _sorted(standings)]
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+        widths = [max(len(row[i]) for row in (_HEAD, *rows)) for i in range(len(_HEAD))]
         lines += [
             "  " + "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in (head, *rows)
+            for row in (_HEAD, *rows)
         ]
     return "\n".join(lines)
 
@@ -140,15 +145,26 @@ def _note(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison, budget: int) -> str:
+    """The standings; what every pair's test says can be opened beneath."""
     standings = comparison.standings[budget]
     ordered = _sorted(standings)
-    head = ["optimiser", "median", "quartiles", "mean rank", "designs", *(f"p: {label}" for label, _ in ordered)]
-    rows = []
-    for i, (label, standing) in enumerate(ordered):
-        cells = [*_cells(label, standing, standings)[:5]]
-        cells += ["" if other == label else _probability(standing.p[other]) for other, _ in ordered]
-        rows.append(f"<tr{' class=best' if i == 0 else ''}>{_joined('td', cells)}</tr>")
-    return f"<div class=scroll><table><tr>{_joined('th', head)}</tr>{''.join(rows)}</table></div>"
+    rows = [_cells(label, standing, standings) for label, standing in ordered]
+    pairs = [
+        (label, *("" if other == label else _probability(standing.p[other]) for other, _ in ordered))
+        for label, standing in ordered
+    ]
+    return (
+        _grid((*_HEAD[:-1], f"p against {ordered[0][0]}"), rows)
+        + "<details><summary>p of every pair</summary>"
+        + _grid(("", *(label for label, _ in ordered)), pairs)
+        + "</details>"
+    )
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first row is marked."""
+    lines = [f"<tr{' class=best' if i == 0 else ''}>{_joined('td', row)}</tr>" for i, row in enumerate(rows)]
+    return f"<div class=scroll><table><tr>{_joined('th', head)}</tr>{''.join(lines)}</table></div>"
 
 
 def _joined(tag: str, cells: Iterable[str]) -> str:

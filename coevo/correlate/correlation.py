@@ -17,7 +17,7 @@ from coevo.correlate.statistics import Agreement, Array, agreement, ranks
 from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
 from coevo.experiment.override import override
-from coevo.library import Document, find_data, read_yaml
+from coevo.library import find_data, read_yaml
 from coevo.networks import build_family, load_space
 from coevo.protocols import AccuracyModel, Candidate, Context, NetworkFamily
 from coevo.space import Space
@@ -258,10 +258,7 @@ def load_correlation(path: str | Path, overrides: Sequence[str] = ()) -> Correla
         DataError: The reference's data are absent.
     """
     document = override(read_yaml(find_data("experiments/correlations", str(path))), overrides)
-    if document.data.get("schema") != SCHEMA:
-        raise document.error(("schema",), f"must be {SCHEMA}; this coevo reads no other")
-    data = {key: value for key, value in document.data.items() if key != "schema"}
-    spec = Document(document.file, data, document.lines).parse(CorrelationFile)
+    spec = document.versioned(SCHEMA).parse(CorrelationFile)
     try:
         space = load_space(spec.space, document.file)
     except SpecError as error:

@@ -7,11 +7,15 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coevo.correlate.correlation import Results, Rung
 from coevo.report.colours import FRONT, KNEE
+from coevo.report.figures import saved, styled
 from coevo.report.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = (
     "model",
@@ -47,8 +51,9 @@ def write_results(results: Results, folder: Path | str) -> Path:
     folder = Path(folder)
     write_atomically(folder / "correlation.csv", _csv(COLUMNS, (_row(rung) for rung in _sorted(results))))
     write_atomically(folder / "networks.csv", _networks(results))
-    for suffix, image in _figure(results).items():
-        write_atomically(folder / f"correlation.{suffix}", image)
+    with styled():
+        for name, image in saved("correlation", _figure(results)):
+            write_atomically(folder / name, image)
     return folder / "correlation.png"
 
 
@@ -115,9 +120,8 @@ def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def _figure(results: Results) -> dict[str, bytes]:
-    """The figure by file suffix: rank correlation over seconds per network, a labelled point per model."""
-    import matplotlib as mpl
+def _figure(results: Results) -> Figure:
+    """The figure: rank correlation over seconds per network, a labelled point per model."""
     from matplotlib.figure import Figure
 
     rungs = [rung for rung in _sorted(results) if math.isfinite(rung.agreement.spearman)]
@@ -146,16 +150,7 @@ def _figure(results: Results) -> dict[str, bytes]:
     axes.set_ylabel("Spearman rank correlation with the reference")
     networks = f"{len(results.networks)} random networks of {results.space}"
     axes.set_title(f"{networks}; reference: {results.reference}", size=10)
-    axes.grid(color="#ececec")
-    axes.set_axisbelow(True)
-    images = {}
-    for suffix in ("png", "svg"):
-        image = io.BytesIO()
-        with mpl.rc_context({"svg.hashsalt": "coevo"}):
-            metadata = {"Software": None} if suffix == "png" else {"Date": None}
-            figure.savefig(image, format=suffix, dpi=150, metadata=metadata)
-        images[suffix] = image.getvalue()
-    return images
+    return figure
 
 
 def _label(rung: Rung) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,18 +36,25 @@ _RASTERISED_ABOVE = 2_000
 
 def figure_files(points: Points, curve: History | None) -> Iterator[tuple[str, bytes]]:
     """Yields (file name, content) of every static figure, as PNG and SVG; none if no design is feasible."""
-    import matplotlib
-
     if curve is None:
         return
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
-        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]  # keys are a Literal of 400 names
+    with styled():
         for x, y in points.pairs:
             stem = f"pareto_{_safe(points.objectives[x].name)}_{_safe(points.objectives[y].name)}"
             yield from saved(stem, _pareto(points, x, y))
         stem = "hypervolume" if len(points.objectives) > 1 else f"best_{_safe(points.objectives[0].name)}"
         yield from saved(stem, _history(curve))
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draws in `STYLE`, whatever the user's matplotlibrc says."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)  # type: ignore[arg-type]  # keys are a Literal of 400 names
+        yield
 
 
 def saved(stem: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
