@@ -184,6 +184,11 @@ class Accuracy:
     seconds: float = 0.0
     curve: tuple[float, ...] = ()
 
+    @staticmethod
+    def from_data(data: Mapping[str, Any]) -> Accuracy:
+        """Reads what `dataclasses.asdict` gave, by way of JSON."""
+        return Accuracy(**{**data, "curve": tuple(data.get("curve", ()))})
+
 
 @dataclass(frozen=True)
 class Evaluation:

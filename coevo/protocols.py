@@ -171,7 +171,8 @@ class AccuracyModel(Protocol):
     """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
 
     A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
-    begins; ``close()``, which ends its processes; and ``untrained``, True if it trains nothing and takes no time.
+    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time; and
+    ``context_free``, True if what it says of a network does not depend on `Context`, so that runs may share it.
     """
 
     Settings: ClassVar[type[BaseModel]]

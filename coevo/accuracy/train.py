@@ -57,6 +57,11 @@ class TrainedAccuracy:
         find_file(self._settings, self._near_file)
         return task_of(self._settings, self._near_file)
 
+    @property
+    def context_free(self) -> bool:
+        """Whether earlier trainings play no part."""
+        return not self._settings.stop_dominated
+
     def check(self, family: NetworkFamily) -> None:
         """Refuses cheaper proxies of networks that cannot be made narrower, shallower or smaller.
 

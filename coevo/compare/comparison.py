@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.compare.exact import Yardstick, is_cost, read_front, yardstick
+from coevo.compare.remembered import RememberedAccuracy
 from coevo.compare.runs import Run, after, read_run
 from coevo.compare.statistics import mean_ranks, rank_sum_tests
 from coevo.design import Quantity
@@ -21,6 +22,7 @@ from coevo.experiment import load_experiment
 from coevo.experiment.override import override
 from coevo.library import Document, FieldPath, find_data, read_yaml
 from coevo.protocols import Array
+from coevo.study import Study
 from coevo.study.plan import Plan as StudyPlan
 
 SCHEMA = 1
@@ -62,12 +64,14 @@ class Standing:
 
     Attributes:
         shares: Share of the yardstick's hypervolume ``(seed,)``.
+        distances: To its front ``(seed,)``: IGD+.
         rank: Mean over the seeds, 1 for the best.
         p: How likely so large a difference from each other optimiser is by chance, corrected, by label.
         designs: Designs that it had asked for, median.
     """
 
     shares: Array
+    distances: Array
     rank: float
     p: Mapping[str, float]
     designs: float
@@ -127,7 +131,8 @@ class ComparisonPlan:
         """Makes the runs that are not made yet, and compares.
 
         Each is a run folder like any other, ``<folder>/<label>/<seed>``: one that was interrupted goes on, and one that
-        is complete is used as it is.
+        is complete is used as it is. A network that one optimiser had trained is not trained again for another, unless
+        its figures depend on what else a run has trained; it counts, with its time, wherever it is asked for.
 
         Args:
             folder: Where; made if it is not there.
@@ -142,7 +147,7 @@ class ComparisonPlan:
         folder = Path(folder)
         seeds = range(self.spec.first_seed, self.spec.first_seed + self.spec.seeds)
         work = [(label, seed) for seed in seeds for label in self.spec.optimizers]
-        make = partial(_make, self.spec.experiment)
+        make = partial(_make, self.spec.experiment, folder / "accuracies")
         tasks = (delayed(make)(self._overrides(label, seed), _place(folder, label, seed)) for label, seed in work)
         outcomes = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")(tasks)
         for done, _ in enumerate(outcomes, start=1):
@@ -173,10 +178,12 @@ class ComparisonPlan:
                 )
                 for label in runs
             }
+            found = {label: [self._found(run, budget) for run in of] for label, of in runs.items()}
             ranks, tests = mean_ranks(shares), rank_sum_tests(shares)
             standings[budget] = {
                 label: Standing(
                     shares[label],
+                    np.array([measure.distance(values) for values in found[label]]),
                     ranks[label],
                     {other: tests[label, other] for other in runs if other != label},
                     float(
@@ -186,6 +193,10 @@ class ComparisonPlan:
                 for label in runs
             }
         return Comparison(self.spec, self.objectives, self.trains, measure, runs, standings)
+
+    def _found(self, run: Run, budget: int) -> Array:
+        """The values ``(design, objective)`` of what a run had found within a budget."""
+        return run.values[(run.trainings if self.trains else run.designs) <= budget]
 
     def _measure(self, runs: Mapping[str, Sequence[Run]]) -> Yardstick:
         if self.spec.front:
@@ -239,8 +250,11 @@ def _place(folder: Path, label: str, seed: int) -> Path:
     return folder / safe / str(seed)
 
 
-def _make(experiment: str, overrides: Sequence[str], folder: Path) -> None:
+def _make(experiment: str, shared: Path, overrides: Sequence[str], folder: Path) -> None:
     """Makes one run, in a process of its own."""
-    with load_experiment(experiment, overrides).study(folder, jobs=1) as study:
+    plan = load_experiment(experiment, overrides).plan
+    if plan.accuracy is not None and getattr(plan.accuracy, "context_free", False):
+        plan = replace(plan, accuracy=RememberedAccuracy(plan.accuracy, plan.accuracy_id, shared))
+    with Study(plan, folder) as study:
         if study.progress.fraction < 1 or study.plan.final is not None:  # replaying a whole run takes its time
             study.run()

@@ -56,6 +56,19 @@ class Yardstick:
         """The front's hypervolume."""
         return pareto.hypervolume(self.scaled(np.array(self.front)), np.ones(len(self.low)))
 
+    def distance(self, values: Array) -> float:
+        """Returns how far feasible values ``(design, objective)`` are from the front: IGD+ of the scaled objectives.
+
+        The mean, over the front's designs, of how much the nearest value is worse (H. Ishibuchi et al., "Modified
+        distance calculation in generational distance and inverted generational distance", EMO 2015, eq. 18);
+        infinite if there is no value.
+        """
+        import moocore
+
+        if not len(values):
+            return float("inf")
+        return float(moocore.igd_plus(self.scaled(values), ref=self.scaled(np.array(self.front))))
+
     def _logged(self, values: Array) -> Array:
         chosen = np.array(self.logarithmic)
         return np.where(chosen, np.log10(np.where(chosen, np.maximum(values, np.finfo(np.float64).tiny), 1.0)), values)

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from coevo.compare.comparison import Comparison, Standing
 from coevo.compare.figures import figures_of
 from coevo.report.figures import saved, styled
 from coevo.report.files import write_atomically
 
-_HEAD = ("optimiser", "median", "quartiles", "rank", "designs", "p (best)")
+_HEAD = ("optimiser", "median", "quartiles", "IGD+", "rank", "designs", "p (best)")
 _SURE = 0.05
 """Differences that are less likely by chance count as such."""
 
@@ -80,7 +82,8 @@ def _cells(label: str, standing: Standing, standings: Any) -> tuple[str, ...]:
     low, high = standing.quartiles
     p = "" if label == best else _probability(standing.p[best])
     median = f"{standing.median:.4f}"
-    return label, median, f"{low:.4f}..{high:.4f}", f"{standing.rank:.1f}", f"{standing.designs:.0f}", p
+    distance = f"{np.median(standing.distances):.4f}"
+    return label, median, f"{low:.4f}..{high:.4f}", distance, f"{standing.rank:.1f}", f"{standing.designs:.0f}", p
 
 
 def _probability(p: float) -> str:
@@ -99,11 +102,12 @@ def _csv(comparison: Comparison) -> str:
     """A row per budget, optimiser and seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("budget", "optimizer", "seed", "share"))
+    writer.writerow(("budget", "optimizer", "seed", "share", "igd_plus"))
     for budget, standings in comparison.standings.items():
         for label, standing in standings.items():
-            for i, share in enumerate(standing.shares):
-                writer.writerow((budget, label, comparison.spec.first_seed + i, f"{share:.6g}"))
+            for i, (share, distance) in enumerate(zip(standing.shares, standing.distances, strict=True)):
+                seed = comparison.spec.first_seed + i
+                writer.writerow((budget, label, seed, f"{share:.6g}", f"{distance:.6g}"))
     return text.getvalue()
 
 
@@ -139,7 +143,8 @@ def _note(comparison: Comparison) -> str:
     )
     return (
         f"Figures are shares of {_measured_by(comparison)}: {scale}, each scaled to 0..1 over the feasible designs, "
-        "reference point 1. p: rank-sum test against every other optimiser, Holm-corrected for all pairs; "
+        "reference point 1. IGD+: how much worse the nearest of the found designs is, in the mean over those of the "
+        "front. p: rank-sum test of the shares against every other optimiser, Holm-corrected for all pairs; "
         f"below {_SURE:g} a difference is hardly chance."
     )
 

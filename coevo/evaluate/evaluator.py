@@ -11,7 +11,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
-from coevo.design import Accuracy, Cost, Design, Evaluation, FrontDesign, Quantity, digest
+from coevo.design import Accuracy, Cost, Design, Evaluation, FrontDesign, Network, Quantity, digest
 from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
@@ -141,8 +141,8 @@ class Evaluator:
         ]
 
     def accuracy_key(self, design: Design) -> str:
-        """Returns what decides a design's accuracy: its network, the model's settings and the seed, digested."""
-        return digest([design.network.key, self._accuracy_id, self._seed])
+        """Returns what decides a design's accuracy."""
+        return accuracy_key(design.network, self._accuracy_id, self._seed)
 
     def evaluate(
         self,
@@ -270,7 +270,7 @@ class Evaluator:
                 )
         given = {} if accuracies is None else accuracies
         return tuple(
-            Candidate(design.network, np.array(costs[key]).reshape(-1, len(known)), given.get(key))
+            Candidate(design.network, np.array(costs[key]).reshape(len(costs[key]), len(known)), given.get(key))
             for key, design in networks.items()
         )
 
@@ -328,6 +328,11 @@ class Evaluator:
             # Scores are cached without the breakdown; a metric over both is rare and the cost model cheap.
             (given["cost"],) = self._costs([design])
         return _compute(self._trained_metrics, given, design)
+
+
+def accuracy_key(network: Network, accuracy_id: str, seed: int) -> str:
+    """Returns what decides a network's accuracy: the network, the model's settings and the run's seed, digested."""
+    return digest([network.key, accuracy_id, seed])
 
 
 def needs_accuracy(objectives: Iterable[Metric], constraints: Iterable[Constraint]) -> bool:

@@ -242,7 +242,7 @@ class PairedGain:
 
 def _cheapest(rows: list[int], points: Array, unknown: int) -> list[int]:
     """Those of one network's designs that no other beats in the objectives that hardware decides."""
-    if len(rows) == 1:
-        return rows
+    if len(rows) == 1 or points.shape[1] == 1:
+        return rows[:1]
     costs = np.delete(points[rows], unknown, axis=1)
     return [row for row, good in zip(rows, pareto.nondominated(costs, np.zeros(len(rows))), strict=True) if good]

@@ -8,14 +8,14 @@ that only the order makes a difference.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo import pareto
-from coevo.design import Quantity
 from coevo.optim.archive import Archive
+from coevo.optim.derived import OneMachine, PartialSearch
 from coevo.optim.nsga2 import NSGA2, NSGA2Settings
 from coevo.optim.pairing import Pairing
 from coevo.optim.unseen import Seen, check_told
@@ -49,38 +49,6 @@ class SequentialSettings(BaseModel):
     pairings: int = Field(default=16, ge=1)
 
 
-class OneMachine:
-    """A problem with the accelerator given (socket `Problem`)."""
-
-    def __init__(self, problem: Problem, machine: Genomes) -> None:
-        self._problem = problem
-        self._machine = machine
-        self._own = is_network(problem.space)
-        self.space = problem.space.part(self._own)
-        if hasattr(problem, "features"):
-            self.views = problem.views  # type: ignore[attr-defined]
-            self.features = lambda genomes, views: problem.features(self.joined(genomes), views)
-
-    @property
-    def objectives(self) -> tuple[Quantity, ...]:
-        """Those of the whole problem."""
-        return self._problem.objectives
-
-    def hardware(self, genomes: Genomes) -> tuple[Array, Array]:
-        """Scores networks ``(batch, network gene)`` on the machine; see `Problem.hardware`."""
-        return self._problem.hardware(self.joined(genomes))
-
-    def joined(self, genomes: Genomes) -> Genomes:
-        """Returns the designs ``(batch, gene)`` of networks ``(batch, network gene)`` with the machine."""
-        designs = np.repeat(self._machine[None, :], len(genomes), axis=0)
-        designs[:, self._own] = genomes
-        return designs
-
-    def parted(self, genomes: Genomes) -> tuple[Genomes, Any]:
-        """Returns the networks of designs ``(batch, gene)``, and which designs have this machine ``(batch,)``."""
-        return genomes[:, self._own], (genomes[:, ~self._own] == self._machine[~self._own]).all(axis=1)
-
-
 class Sequential:
     """Searches one side after the other.
 
@@ -100,18 +68,15 @@ class Sequential:
         self._archive = Archive(problem)
         self._asked: set[bytes] = set()
         self._paired = False
-        self._search: NSGA2 | None = None
-        self._one: OneMachine | None = None
+        self._search: PartialSearch | None = None
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
-        if self._one is None:
-            self._one = OneMachine(self._problem, self._machine())
+        if self._search is None:
             settings = NSGA2Settings(error_model=self._settings.error_model)
-            self._search = NSGA2(self._one, settings, self._rng)
-            self._pass_on(self._archive.genomes, self._archive.values, self._archive.violation)
-        assert self._search is not None
-        asked = self._seen.fresh(self._one.joined(self._search.ask()) if not self._done else self._afterwards())
+            self._search = PartialSearch(OneMachine(self._problem, self._machine()), settings, self._rng)
+            self._search.tell(self._archive.genomes, self._archive.values, self._archive.violation)
+        asked = self._seen.fresh(self._search.ask() if not self._done else self._afterwards())
         if not len(asked):
             asked = self._seen.draw(self._rng, 1)
         self._seen.add(asked)
@@ -132,18 +97,13 @@ class Sequential:
         values, violation = check_told(self._problem, genomes, values, violation)
         self._seen.add(genomes)
         self._archive.add(genomes, values, violation)
-        self._pass_on(genomes, values, violation)
+        if self._search is not None:
+            self._search.tell(genomes, values, violation)
 
     @property
     def _done(self) -> bool:
         """Whether the networks are found and it is their accelerators' turn."""
         return self._settings.order == "network_first" and len(self._asked) >= self._settings.networks
-
-    def _pass_on(self, genomes: Genomes, values: Array, violation: Array) -> None:
-        """Tells the search of networks what concerns its machine."""
-        if self._search is not None and self._one is not None:
-            networks, here = self._one.parted(genomes)
-            self._search.tell(networks[here], values[here], violation[here])
 
     def _afterwards(self) -> Genomes:
         """Other machines for the networks of the front, once."""

@@ -28,5 +28,5 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except OSError as error:  # on a full disk it names no file, else the neighbour
         raise RunError(
             f"{path}: cannot be written: {error.strerror or error}; nothing evaluated is lost: make room or access, "
-            "then `coevo report` writes it (--out names another folder)"
+            "and run the same command again (--out names another folder)"
         ) from None

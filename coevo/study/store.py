@@ -251,8 +251,7 @@ class _Accuracies(MutableMapping[str, Accuracy]):
             query = "SELECT accuracy FROM accuracies WHERE key = ?"
             found = self._store._database.execute(query, (key,)).fetchone()
             if found is not None:
-                fields = json.loads(found[0])
-                return Accuracy(**{**fields, "curve": tuple(fields.get("curve", ()))})
+                return Accuracy.from_data(json.loads(found[0]))
         raise KeyError(key)
 
     def __setitem__(self, key: str, accuracy: Accuracy) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ from scipy.stats import mannwhitneyu
 
 from coevo import load_experiment, pareto
 from coevo.cli import _run
-from coevo.compare import exact_front, load_comparison, read_front, write_comparison, write_front
+from coevo.compare import Comparison, exact_front, load_comparison, read_front, write_comparison, write_front
 from coevo.compare.exact import Yardstick, yardstick
 from coevo.compare.runs import after
 from coevo.compare.statistics import holm, mean_ranks, rank_sum_tests
 from coevo.compare.write import text_table
-from coevo.errors import SpecError
+from coevo.errors import RunError, SpecError
 
 FAKES = Path(__file__).parents[1] / "evaluate" / "codesign_fakes.py"
 TWINS = Path(__file__).parent / "twin_family.py"
@@ -90,6 +91,7 @@ def test_what_is_learnt_finds_more_of_the_true_front_than_chance(file: Path, tmp
     assert comparison.trains and comparison.measure.known
     late = comparison.standings[12]
     assert 0.5 < late["random"].median < late["guided"].median <= 1 + 1e-9
+    assert np.median(late["random"].distances) > np.median(late["guided"].distances) >= 0
     assert all(late[label].median >= of.median for label, of in comparison.standings[6].items())
     assert late["guided"].rank < late["random"].rank
 
@@ -113,6 +115,36 @@ def test_runs_that_are_there_are_used_and_figures_do_not_depend_on_jobs(
         for budget, label in ((6, "guided"), (12, "random")):
             shares = comparison.standings[budget][label].shares
             np.testing.assert_array_equal(shares, first.standings[budget][label].shares)
+
+
+def test_a_network_that_one_optimiser_had_trained_is_not_trained_for_another(file: Path, tmp_path: Path) -> None:
+    def runs(model: str) -> tuple[Comparison, list[str]]:
+        journal = tmp_path / f"{model}.journal"
+        accuracy = {"name": f"{FAKES}:{model}", "journal": str(journal), "fails": 7}
+        plan = load_comparison(file, [f"overrides={json.dumps({'accuracy': accuracy})}", "seeds=2"])
+        return plan.run(tmp_path / model), journal.read_text().splitlines()
+
+    alone, trained = runs("AccuracyModel")
+    shared, once = runs("ContextFreeAccuracyModel")
+    failed = [key for key in once if int(key, 16) % 7 == 0]  # tried by each anew
+    kept = [key for key in once if key not in failed]
+    assert len(set(kept)) < len(kept) <= 2 * len(set(kept))  # two seeds, two trainings at most
+    assert failed and len(once) < len(trained) == 2 * 2 * 12
+    for label, of in alone.runs.items():
+        for run, other in zip(of, shared.runs[label], strict=True):
+            np.testing.assert_array_equal(run.values, other.values)
+            assert run.trained == other.trained == 12
+
+
+def test_a_damaged_file_of_shared_accuracies_is_named(file: Path, tmp_path: Path) -> None:
+    plan = load_comparison(file, [f"overrides={{accuracy: {{name: '{FAKES}:ContextFreeAccuracyModel'}}}}", "seeds=1"])
+    plan.run(tmp_path / "out")
+    for kept in (tmp_path / "out" / "accuracies").iterdir():
+        kept.write_text("{")
+    with pytest.raises(RunError, match=r"accuracies/\w+\.json: no accuracy that a comparison kept .*; delete it"):
+        replace(plan, spec=plan.spec.model_copy(update={"optimizers": {"other": {"name": "random"}}})).run(
+            tmp_path / "out"
+        )
 
 
 def test_without_a_true_front_the_best_of_all_runs_is_the_measure(file: Path, tmp_path: Path) -> None:
@@ -201,6 +233,14 @@ def test_costs_count_by_their_logarithm_and_the_front_has_its_own_hypervolume() 
     assert len(measure.front) == 2
     # Staircase of (0, .5) and (.5, 0) below (1, 1).
     assert measure.volume == pytest.approx(0.75)
+
+
+def test_the_distance_is_how_much_worse_the_nearest_design_is() -> None:
+    measure = yardstick(np.array([[0.0, 1.0], [1.0, 0.0]]), [False, False], known=True)
+    assert measure.distance(np.array(measure.front)) == 0
+    # (0, 1) is missed by .5 in the second objective alone, (1, 0) not at all.
+    assert measure.distance(np.array([[0.0, 1.5], [0.5, 0.0]])) == pytest.approx(0.25)
+    assert measure.distance(np.empty((0, 2))) == np.inf
 
 
 def test_a_history_is_read_at_the_last_design_within_the_budget() -> None:

@@ -133,6 +133,12 @@ class AccuracyModel:
         return Accuracy(error, error + 0.01, fidelity=self.settings.fidelity, seconds=time.monotonic())
 
 
+class ContextFreeAccuracyModel(AccuracyModel):
+    """The same, and says so."""
+
+    context_free = True
+
+
 class OptimizerSettings(_Settings):
     batch: int = 6
     mutate: float = 0.3

@@ -77,3 +77,15 @@ class AnalyticProblem:
         energy = work * (1 + 0.003 * buffer) * (0.6 if genes["template"] == "array" else 1.0) + 0.02 * area * cycles
         violation = max(area / self.max_area - 1, 0) + max(need / buffer - 1, 0)
         return 100 * np.exp(-power / 12), np.log10(cycles), np.log10(energy), violation
+
+
+class ErrorAlone(AnalyticProblem):
+    """Minimises the error, with the latency bounded: hardware decides constraints and no objective."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objectives = self.objectives[:1]
+
+    def evaluate(self, genomes: Genomes) -> tuple[Array, Array]:
+        values, violation = super().evaluate(genomes)
+        return values[:, :1], violation + np.maximum(values[:, 1] - 2.0, 0)
