@@ -21,7 +21,7 @@ from coevo.errors import SpecError
 from coevo.experiment import load_experiment
 from coevo.experiment.override import override
 from coevo.library import Document, FieldPath, find_data, read_yaml
-from coevo.protocols import Array
+from coevo.protocols import Array, CostModel
 from coevo.study import Study
 from coevo.study.plan import Plan as StudyPlan
 
@@ -250,9 +250,14 @@ def _place(folder: Path, label: str, seed: int) -> Path:
     return folder / safe / str(seed)
 
 
+_COSTS: dict[str, CostModel] = {}
+"""Cost models by their settings, for all runs of one process: what one run has mapped, no other maps again."""
+
+
 def _make(experiment: str, shared: Path, overrides: Sequence[str], folder: Path) -> None:
     """Makes one run, in a process of its own."""
     plan = load_experiment(experiment, overrides).plan
+    plan = replace(plan, cost=_COSTS.setdefault(json.dumps(plan.identity["cost"]), plan.cost))
     if plan.accuracy is not None and getattr(plan.accuracy, "context_free", False):
         plan = replace(plan, accuracy=RememberedAccuracy(plan.accuracy, plan.accuracy_id, shared))
     with Study(plan, folder) as study:
