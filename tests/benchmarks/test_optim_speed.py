@@ -1,6 +1,7 @@
 """What an optimiser itself costs, evaluation aside: one ask and tell, 3 objectives, 60 genes of 8 choices.
 
-    pytest tests/benchmarks/test_optim_speed.py --benchmark-group-by=param:population --benchmark-timer=time.process_time
+    pytest tests/benchmarks/test_optim_speed.py --benchmark-group-by=param:population \\
+        --benchmark-timer=time.process_time
 
 The hardware screen is off: it costs what the cost model costs. pymoo's NSGA-II on the same problem stands beside.
 """

@@ -17,6 +17,7 @@ from coevo.compare.runs import after
 from coevo.compare.statistics import holm, mean_ranks, rank_sum_tests
 from coevo.compare.write import text_table
 from coevo.errors import RunError, SpecError
+from coevo.study import Study
 
 FAKES = Path(__file__).parents[1] / "evaluate" / "codesign_fakes.py"
 TWINS = Path(__file__).parent / "twin_family.py"
@@ -134,6 +135,15 @@ def test_a_network_that_one_optimiser_had_trained_is_not_trained_for_another(fil
         for run, other in zip(of, shared.runs[label], strict=True):
             np.testing.assert_array_equal(run.values, other.values)
             assert run.trained == other.trained == 12
+
+
+def test_runs_of_one_process_share_a_cost_model(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[object] = []
+    monkeypatch.setattr(
+        "coevo.compare.comparison.Study", lambda plan, folder: used.append(plan.cost) or Study(plan, folder)
+    )
+    load_comparison(file, ["seeds=2"]).run(tmp_path / "out")
+    assert len(used) == 4 and len(set(map(id, used))) == 1
 
 
 def test_a_damaged_file_of_shared_accuracies_is_named(file: Path, tmp_path: Path) -> None:
