@@ -23,6 +23,8 @@ _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vP*X"
 _POINTS = 120
 """Places along an axis at which medians are drawn."""
+_NARROW = 3.0
+"""Ratio of the greatest to the least value up to which an axis is linear."""
 _LEAST_GAP = 1e-4
 """What is missing less than this is drawn there."""
 
@@ -66,6 +68,7 @@ def _attainment(comparison: Comparison, first: int, second: int) -> Figure:
 
     figure, axes = _axes()
     columns = [first, second]
+    drawn = []
     for (name, runs), style in zip(comparison.runs.items(), _styles(len(comparison.runs)), strict=True):
         found = [run.values[:, columns] for run in runs if len(run.values)]
         if not found:
@@ -73,11 +76,13 @@ def _attainment(comparison: Comparison, first: int, second: int) -> Figure:
         points = np.concatenate(found)
         sets = np.repeat(np.arange(1, len(found) + 1), [len(values) for values in found])
         surface = moocore.eaf(points, sets, percentiles=[50])[:, :2]
+        drawn.append(surface)
         axes.step(*_stairs(surface), where="post", label=name, **style)
     if comparison.measure.known:
-        front = np.array(comparison.measure.front)[:, columns]
+        front = _best(np.array(comparison.measure.front)[:, columns])
+        drawn.append(front)
         axes.step(
-            *_stairs(_best(front)),
+            *_stairs(front),
             where="post",
             label="true front",
             color="#888888",
@@ -89,7 +94,11 @@ def _attainment(comparison: Comparison, first: int, second: int) -> Figure:
             mew=0,
         )
     names = [q.label for q in (comparison.objectives[first], comparison.objectives[second])]
-    scales = ["log" if comparison.measure.logarithmic[k] else "linear" for k in columns]
+    logarithmic = np.array(comparison.measure.logarithmic)[columns]
+    if drawn:  # on a logarithmic axis of a narrow range labels overlap
+        together = np.concatenate(drawn)
+        logarithmic &= together.max(axis=0) > _NARROW * together.min(axis=0)
+    scales = ["log" if wide else "linear" for wide in logarithmic]
     axes.set(xlabel=names[0], ylabel=names[1], xscale=scales[0], yscale=scales[1])
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     what = " and ".join(comparison.objectives[k].name for k in columns)
