@@ -171,7 +171,8 @@ class AccuracyModel(Protocol):
     """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
 
     A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
-    begins; ``close()``, which ends its processes; and ``untrained``, True if it trains nothing and takes no time.
+    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time; and
+    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another.
     """
 
     Settings: ClassVar[type[BaseModel]]

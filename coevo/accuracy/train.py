@@ -48,6 +48,11 @@ class TrainedAccuracy:
         )
 
     @property
+    def independent(self) -> bool:
+        """Whether no figure depends on what else the run trains."""
+        return not any(each.stop_dominated for each in self._settings.chain)
+
+    @property
     def task(self) -> Task:
         """What the data ask of a network.
 

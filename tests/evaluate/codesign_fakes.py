@@ -107,6 +107,7 @@ class AccuracyModel:
 
     Settings = AccuracySettings
     untrained = True
+    independent = True
 
     def __init__(self, settings: AccuracySettings, near_file: str = "") -> None:
         self.settings = settings
