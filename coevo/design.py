@@ -327,6 +327,7 @@ class Results:
         trainings: Networks trained.
         trainings_saved: Networks never trained because no hardware they came with was feasible.
         training_seconds: Time that the trainings took, all together [s]; no figure depends on it.
+        origins: Of the designs that a warm start took from other runs, by id: ``<run folder>/<design>``.
     """
 
     name: str
@@ -342,3 +343,4 @@ class Results:
     trainings: int
     trainings_saved: int
     training_seconds: float = 0.0
+    origins: Mapping[str, str] = field(default_factory=dict)

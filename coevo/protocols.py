@@ -172,7 +172,7 @@ class AccuracyModel(Protocol):
 
     A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
     begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time; and
-    ``context_free``, True if what it says of a network does not depend on `Context`, so that runs may share it.
+    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another.
     """
 
     Settings: ClassVar[type[BaseModel]]

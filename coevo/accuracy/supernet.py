@@ -81,6 +81,7 @@ class SupernetAccuracy:
     """
 
     Settings: ClassVar[type[SupernetSettings]] = SupernetSettings
+    independent = True
 
     def __init__(self, settings: SupernetSettings, near_file: str = "") -> None:
         self._settings = settings

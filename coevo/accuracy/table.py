@@ -64,6 +64,7 @@ class TabulatedAccuracy:
 
     Settings: ClassVar[type[TableSettings]] = TableSettings
     untrained = True
+    independent = True
 
     def __init__(self, settings: TableSettings, near_file: str = "") -> None:
         self._settings = settings

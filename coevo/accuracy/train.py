@@ -48,6 +48,11 @@ class TrainedAccuracy:
         )
 
     @property
+    def independent(self) -> bool:
+        """Whether no figure depends on what else the run trains."""
+        return not any(each.stop_dominated for each in self._settings.chain)
+
+    @property
     def task(self) -> Task:
         """What the data ask of a network.
 
@@ -56,11 +61,6 @@ class TrainedAccuracy:
         """
         find_file(self._settings, self._near_file)
         return task_of(self._settings, self._near_file)
-
-    @property
-    def context_free(self) -> bool:
-        """Whether earlier trainings play no part."""
-        return not self._settings.stop_dominated
 
     def check(self, family: NetworkFamily) -> None:
         """Refuses cheaper proxies of networks that cannot be made narrower, shallower or smaller.

@@ -100,6 +100,7 @@ class ZeroCostAccuracy:
     """
 
     Settings: ClassVar[type[ZeroCostSettings]] = ZeroCostSettings
+    independent = True
 
     def __init__(self, settings: ZeroCostSettings, near_file: str = "") -> None:
         self._settings = settings

@@ -79,13 +79,15 @@ def _introduce(study: Study) -> None:
     print(f"{header.name}: {facts['optimiser']}, seed {facts['seed']}, budget {facts['budget']}")
     joint = f"{sizes['network']:,} networks x {sizes['hardware']:,} accelerators = {sizes['joint']:.3g} co-designs"
     print(f"spaces: {joint}; run folder {study.folder}")
+    if study.taken:
+        print(f"warm start: {study.taken}")
     if study.resumed:
         print(f"goes on from {study.resumed:,} designs")
 
 
 def _shown(study: Study, quiet: bool) -> Iterator[Progress]:
     """Passes snapshots on, showing each: one line that changes on a terminal, else a line a step."""
-    terminal, step = sys.stdout.isatty() and not quiet, 0
+    terminal, step = sys.stdout.isatty() and not quiet, study.progress.step
     for progress in study.iterate():
         if terminal:
             width = shutil.get_terminal_size().columns - 1  # a longer line wraps, and then is not overwritten
@@ -103,8 +105,9 @@ def _line(progress: Progress) -> str:
     best = " ".join(f"{name} {value:.4g}" for name, value in progress.best.items())
     volume = "" if progress.hypervolume is None else f"hypervolume {progress.hypervolume:.4f} | "
     left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left | "
+    step = "warm start" if progress.step < 0 else f"generation {progress.step}"
     return (
-        f"{progress.fraction:4.0%} {left}generation {progress.step} | {progress.evaluations} designs, "
+        f"{progress.fraction:4.0%} {left}{step} | {progress.evaluations} designs, "
         f"{progress.trainings} trainings, {progress.infeasible} infeasible | {volume}best {best or 'none yet'}"
     )
 

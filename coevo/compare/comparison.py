@@ -258,8 +258,9 @@ def _make(experiment: str, shared: Path, overrides: Sequence[str], folder: Path)
     """Makes one run, in a process of its own."""
     plan = load_experiment(experiment, overrides).plan
     plan = replace(plan, cost=_COSTS.setdefault(json.dumps(plan.identity["cost"]), plan.cost))
-    if plan.accuracy is not None and getattr(plan.accuracy, "context_free", False):
-        plan = replace(plan, accuracy=RememberedAccuracy(plan.accuracy, plan.accuracy_id, shared))
+    model = plan.accuracy
+    if model is not None and getattr(model, "independent", False) and not getattr(model, "untrained", False):
+        plan = replace(plan, accuracy=RememberedAccuracy(model, plan.accuracy_id, shared))
     with Study(plan, folder) as study:
         if study.progress.fraction < 1 or study.plan.final is not None:  # replaying a whole run takes its time
             study.run()

@@ -23,12 +23,13 @@ class RememberedAccuracy:
     attempt may go well.
 
     Args:
-        model: Who measures; its figures must not depend on what a run has seen before (``context_free``).
+        model: Who measures; its figures must not depend on what a run has seen before (``independent``).
         model_id: Stands for the model's settings.
         folder: Where; made if it is not there, in one that is.
     """
 
     Settings: ClassVar[Any] = None
+    independent = True
 
     def __init__(self, model: AccuracyModel, model_id: str, folder: Path) -> None:
         self._model = model

@@ -13,6 +13,7 @@ from coevo import pareto
 from coevo.compare.exact import Yardstick
 from coevo.protocols import Array
 from coevo.study.store import Store
+from coevo.study.taken import Taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +56,17 @@ def read_run(folder: Path, objectives: int) -> Run:
     store = Store(folder, read_only=True)
     try:
         rows = store.rows()
+        taken = Taken.of(store)
         keys = dict.fromkeys(row.training for row in rows if row.training)
         known = {key: store.accuracies.get(key) for key in keys}
     finally:
         store.close()
+    given = frozenset(() if taken is None else taken.trained)
     met: set[str] = set()
     seconds = 0.0
     feasible = []
     for count, row in enumerate(rows, start=1):
-        if row.training and row.training not in met:
+        if row.training and row.training not in met | given:
             met.add(row.training)
             accuracy = known[row.training]
             seconds += 0.0 if accuracy is None else accuracy.seconds

@@ -26,8 +26,9 @@ from coevo.networks import SpaceFile, load_space
 from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
 from coevo.study.final import FinalPlan
-from coevo.study.log import versions
+from coevo.study.plan import versions
 from coevo.study.sources import joint_space
+from coevo.study.warm_start import WarmStart
 
 _SOCKETS = {"cost": ("evaluate",), "optim": ("ask", "tell"), "accuracy": ("score",)}
 """The methods that a plug-in of each room must have."""
@@ -114,6 +115,7 @@ class Loader:
             identity=identity,
             header=self._header(identity),
             final=self.final,
+            warm_start=self._warm_start(),
         )
 
     @property
@@ -245,6 +247,18 @@ class Loader:
         own = {name: fingerprint(path) for name, path in self._files(_texts(plugin.data)).items()}
         return FinalPlan(model, {"accuracy": digest([plugin.data, own]), "seeds": seeds})
 
+    def _warm_start(self) -> WarmStart | None:
+        """What the run is to start from; the other runs are not looked at before this one is made."""
+        section = self.spec.warm_start
+        if section is None:
+            return None
+
+        def blame(run: int | None, problem: str) -> SpecError:
+            path: FieldPath = ("warm_start", "runs")
+            return self.document.error(path if run is None else (*path, run), problem)
+
+        return WarmStart(tuple(section.runs), self.file, section.designs, section.most, blame)
+
     def _joint(self) -> JointSpace:
         try:
             joint = joint_space(self.space, self.templates, self.task, self.deployment, self.spec.network.fixed)
@@ -297,7 +311,7 @@ class Loader:
             "optimizer": self.optimizer.data,
             "seed": spec.seed,
             "plugins": {name: fingerprint(path) for name, path in self._plugins.items()},
-        }
+        } | ({} if spec.warm_start is None else {"warm_start": spec.warm_start.model_dump()})
 
     def _header(self, identity: Mapping[str, Any]) -> Header:
         spec = self.spec

@@ -87,6 +87,14 @@ class FinalSection(_Strict):
     accuracy: dict[str, Any] | None = None
 
 
+class WarmStartSection(_Strict):
+    """Runs whose designs the optimiser is told of before its first ask: folders, the best designs of each in turn."""
+
+    runs: Annotated[list[str], Field(min_length=1)]
+    designs: Literal["front", "all"] = "front"
+    most: Annotated[int, Field(ge=1, le=10_000)] = 30
+
+
 class ExperimentFile(_Strict):
     """An experiment file without ``schema``; sections of plug-ins are checked by the plug-ins' own settings."""
 
@@ -101,5 +109,6 @@ class ExperimentFile(_Strict):
     deployment: DeploymentSection | None = None
     cost: dict[str, Any] = {"name": "analytical"}
     optimizer: dict[str, Any] = {"name": "nsga2"}
+    warm_start: WarmStartSection | None = None
     budget: BudgetSection
     seed: Annotated[int, Field(ge=0)] = 0

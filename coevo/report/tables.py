@@ -12,11 +12,14 @@ from coevo.design import EXTRAS, Evaluation, Quantity, Results
 FIDELITY = "fidelity"
 """Column that says how the accuracy of a design was measured."""
 
+ORIGIN = "origin"
+"""Column that says which design of which run a warm start took over as this one."""
+
 
 def front_csv(results: Results) -> str:
     """Returns ``front.csv``: a row per design of the front, sorted by the objectives, then by id."""
     designs = sorted(results.front.designs, key=lambda d: (d.evaluation.values, d.evaluation.id))
-    rows = [_row(design.evaluation, design.extras) for design in designs]
+    rows = [_row(results, design.evaluation, design.extras) for design in designs]
     return _csv(["id", *results.genes, *metric_columns(results), *_more(results)], rows)
 
 
@@ -24,7 +27,7 @@ def designs_csv(results: Results) -> str:
     """Returns ``designs.csv``: a row per evaluation, sorted by the step that proposed it, then by id."""
     front = {d.evaluation.id: d.extras for d in results.front.designs}
     rows = [
-        _row(evaluation, front.get(evaluation.id, {}))
+        _row(results, evaluation, front.get(evaluation.id, {}))
         | {"step": evaluation.step, "on_front": int(evaluation.id in front)}
         | {"violation": evaluation.violation, "reason": evaluation.reason}
         for evaluation in sorted(results.evaluations, key=lambda e: (e.step, e.id))
@@ -47,11 +50,16 @@ def known_extras(results: Results) -> list[Quantity]:
 def _more(results: Results) -> list[str]:
     """Columns beyond genes and metrics."""
     measured = any(evaluation.fidelity for evaluation in results.evaluations)
-    return [*(quantity.column for quantity in known_extras(results)), *([FIDELITY] if measured else [])]
+    return [
+        *(quantity.column for quantity in known_extras(results)),
+        *([FIDELITY] if measured else []),
+        *([ORIGIN] if results.origins else []),
+    ]
 
 
-def _row(evaluation: Evaluation, extras: Mapping[str, float]) -> dict[str, Any]:
+def _row(results: Results, evaluation: Evaluation, extras: Mapping[str, float]) -> dict[str, Any]:
     row = {"id": evaluation.id, **evaluation.genes, **evaluation.metrics, **extras}
+    row |= {ORIGIN: results.origins[evaluation.id]} if evaluation.id in results.origins else {}
     return row | ({FIDELITY: evaluation.fidelity} if evaluation.fidelity else {})
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from coevo.design import Evaluation
+from coevo.design import Accuracy, Evaluation
 from coevo.errors import RunError
+from coevo.evaluate import Evaluator
 from coevo.space import Genomes
-from coevo.study.plan import Plan, differences
+from coevo.study.plan import Header, Plan, differences, versions
 from coevo.study.progress import Tracker
 from coevo.study.results import evaluation_of
 from coevo.study.store import Row, Store
-
-MADE_BY = ("coevo", "numpy", "deap")
-"""Packages whose versions are noted down in the run folder, for when a resumed run diverges."""
+from coevo.study.taken import Taken
 
 Genome = tuple[int, ...]
 
@@ -30,17 +29,20 @@ class Log:
         plan: What is run.
         folder: The run folder; made, or opened if it holds the same experiment.
         tracker: Follows the evaluations.
+        evaluator: Scores the plan's genomes.
 
     Attributes:
         known: Evaluations by genome.
+        taken: What the run began with out of other runs; None for nothing.
         last_step: The last step that stood in the folder when it was opened; -1 for none.
         store: The run folder's.
 
     Raises:
+        SpecError: The folder is new, and the other runs that it is to start from are of no use.
         RunError: The folder is in use, damaged or belongs to another experiment, or more is spent than the budget.
     """
 
-    def __init__(self, plan: Plan, folder: Path, tracker: Tracker) -> None:
+    def __init__(self, plan: Plan, folder: Path, tracker: Tracker, evaluator: Evaluator) -> None:
         self.known: dict[Genome, Evaluation] = {}
         self.store = Store(folder)
         self._plan = plan
@@ -49,13 +51,22 @@ class Log:
         self._asked: dict[int, dict[int, Genome]] = {}
         try:
             self._recognise()
+            self.taken, accuracies = self._begin(evaluator)
+            tracker.give(() if self.taken is None else self.taken.trained)
             self._read()
             self._check_budget()
-            self._note()
+            self._note(accuracies)
         except BaseException:
             self.store.close()
             raise
         self.last_step = max(self._asked, default=-1)
+
+    @property
+    def header(self) -> Header:
+        """The plan's header, and what the run began with."""
+        header = self._plan.header
+        said = {} if self.taken is None else {"warm start": self.taken.facts}
+        return replace(header, facts={**header.facts, **said})
 
     def add(self, evaluation: Evaluation, position: int, training: str) -> None:
         """Commits one evaluation.
@@ -136,6 +147,12 @@ class Log:
                 "choose another folder (--out), or undo the change"
             )
 
+    def _begin(self, evaluator: Evaluator) -> tuple[Taken | None, Mapping[str, Accuracy]]:
+        """Returns what the run begins with, and the accuracies to be noted with it: only a new run looks at others."""
+        if self.store.meta or self._plan.warm_start is None:
+            return Taken.of(self.store), {}
+        return self._plan.warm_start.take(self._plan, evaluator)
+
     def _read(self) -> None:
         for row in self.store.rows():
             try:
@@ -158,26 +175,15 @@ class Log:
                 f"the budget of {budget}; give a larger budget or choose another folder (--out)"
             )
 
-    def _note(self) -> None:
-        """Writes down whose run this is, and the header, which tells of the budget now given."""
-        facts: dict[str, object] = {"header": self._plan.header.to_data()}
+    def _note(self, accuracies: Mapping[str, Accuracy]) -> None:
+        """Writes down whose run this is, what it begins with, and the header, which tells of the budget now given."""
+        facts: dict[str, object] = {"header": self.header.to_data()}
         if not self.store.meta:
             facts |= {"identity": dict(self._plan.identity), "hash": self._plan.hash, "made_by": versions()}
-        self.store.set_meta(facts)
+            facts |= {} if self.taken is None else self.taken.to_meta()
+        self.store.set_meta(facts, accuracies)
 
 
 def genome_key(genome: Genomes) -> Genome:
     """Returns one genome ``(gene,)`` as a tuple."""
     return tuple(genome.tolist())
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of the packages that a run's course may depend on."""
-    return {name: _version(name) for name in MADE_BY}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"

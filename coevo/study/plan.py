@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,12 @@ from coevo.design import Quantity, digest
 from coevo.evaluate import Constraint, Evaluator, JointSpace
 from coevo.protocols import AccuracyModel, CostModel, Metric, Optimizer, Problem
 from coevo.study.final import FinalPlan
+
+if TYPE_CHECKING:
+    from coevo.study.warm_start import WarmStart
+
+MADE_BY = ("coevo", "numpy", "deap")
+"""Packages whose versions are noted down in the run folder, for when a resumed run diverges."""
 
 DESIGNS_PER_TRAINING = 1000
 """Where only trainings are budgeted, designs end the run at so many per training: with hardware that is never
@@ -117,6 +124,7 @@ class Plan:
             folder do not.
         header: For reports.
         final: How the front is trained anew at the end; None if it is not.
+        warm_start: Which designs of other runs the optimiser is told of first; None for none.
     """
 
     joint: JointSpace
@@ -131,6 +139,7 @@ class Plan:
     identity: Mapping[str, Any]
     header: Header
     final: FinalPlan | None = None
+    warm_start: WarmStart | None = None
 
     def evaluator(self, jobs: int = 1) -> Evaluator:
         """Returns what scores genomes, with ``jobs`` processes to use."""
@@ -149,6 +158,18 @@ class Plan:
     def hash(self) -> str:
         """Twelve hexadecimal digits of `identity`."""
         return digest(self.identity)[:12]
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the packages that a run's course may depend on."""
+    return {name: _version(name) for name in MADE_BY}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
 
 
 def differences(old: object, new: object, path: str = "") -> list[str]:

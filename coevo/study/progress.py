@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ class Progress:
     """A snapshot of a study.
 
     Attributes:
-        step: The `ask` that is being worked on, from 0.
+        step: The `ask` that is being worked on, from 0; -1 while what a warm start took is scored.
         evaluations: Distinct designs so far, those of earlier processes included.
         infeasible: How many of them are infeasible.
         trainings: Networks trained so far.
@@ -85,6 +85,7 @@ class Tracker:
         self._trained: set[tuple[object, ...]] = set()
         self._untrained: set[tuple[object, ...]] = set()
         self._trainings: set[str] = set()
+        self._given: frozenset[str] = frozenset()
         self._scale: Scale | None = None
         self._seen: list[tuple[int, tuple[float, ...]]] = []
         self._front = np.empty((0, len(self._objectives)))
@@ -113,9 +114,13 @@ class Tracker:
             for quantity, value in zip(self._objectives, values, strict=True)
         }
 
+    def give(self, trainings: Iterable[str]) -> None:
+        """Names trainings of other runs, whose accuracies this one has without training."""
+        self._given = self._given.union(trainings)
+
     def is_trained(self, training: str) -> bool:
-        """Says whether an evaluation has counted this training."""
-        return training in self._trainings
+        """Says whether a training costs nothing more: an evaluation has counted it, or another run did it."""
+        return training in self._trainings or training in self._given
 
     def add(self, evaluation: Evaluation, training: str) -> None:
         """Takes in one evaluation, with the key of the accuracy it needed (empty if none)."""
@@ -143,7 +148,8 @@ class Tracker:
 
     def _count_network(self, network: tuple[object, ...], training: str) -> None:
         if training:
-            self._trainings.add(training)
+            if training not in self._given:
+                self._trainings.add(training)
             self._trained.add(network)
             self._untrained.discard(network)
         elif network not in self._trained:

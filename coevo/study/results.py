@@ -20,6 +20,7 @@ from coevo.study.plan import Header
 from coevo.study.progress import Tracker
 from coevo.study.sources import Sources
 from coevo.study.store import Row, Store
+from coevo.study.taken import WARM_STEP, Taken
 
 
 def load_results(folder: Path) -> Results:
@@ -33,7 +34,7 @@ def load_results(folder: Path) -> Results:
     folder = Path(folder)
     store = Store(folder, read_only=True)
     try:
-        header, sources = _read_header(store)
+        header, sources = read_header(store)
         joint, cost = sources.build(folder)
         return collect(header, store, joint, cost)
     except ValueError as error:
@@ -42,7 +43,12 @@ def load_results(folder: Path) -> Results:
         store.close()
 
 
-def _read_header(store: Store) -> tuple[Header, Sources]:
+def read_header(store: Store) -> tuple[Header, Sources]:
+    """Reads what a run says of itself.
+
+    Raises:
+        RunError: It is missing or damaged.
+    """
     try:
         header = Header.from_data(store.meta["header"])
         return header, Sources.from_data(header.sources)
@@ -69,6 +75,8 @@ def collect(header: Header, store: Store, joint: JointSpace, cost: CostModel, jo
     evaluations = tuple(evaluation_of(row, joint, trained) for row in rows)
     objectives = tuple(header.by_column[column] for column in header.objectives)
     tracker = Tracker(objectives, any(quantity.name == "error" for quantity in header.quantities))
+    taken = Taken.of(store)
+    tracker.give(() if taken is None else taken.trained)
     for evaluation, row in zip(evaluations, rows, strict=True):
         tracker.add(evaluation, row.training)
     front = [(evaluations[i], rows[i].training) for i in _front(evaluations)]
@@ -90,6 +98,7 @@ def collect(header: Header, store: Store, joint: JointSpace, cost: CostModel, jo
         trainings=tracker.trainings,
         trainings_saved=tracker.trainings_saved,
         training_seconds=sum(accuracy.seconds for accuracy in trained.values()),
+        origins={} if taken is None else {r.id: taken.origins[r.position] for r in rows if r.step == WARM_STEP},
     )
 
 

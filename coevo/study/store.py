@@ -110,11 +110,13 @@ class Store:
             rows = self._database.execute("SELECT key, value FROM meta WHERE key != 'schema'").fetchall()
             return {key: json.loads(value) for key, value in rows}
 
-    def set_meta(self, facts: Mapping[str, Any]) -> None:
-        """Writes facts, all of them or none."""
+    def set_meta(self, facts: Mapping[str, Any], accuracies: Mapping[str, Accuracy] | None = None) -> None:
+        """Writes facts, and accuracies that come with them, all of them or none."""
         rows = [(key, json.dumps(value)) for key, value in facts.items()]
+        known = [(key, json.dumps(asdict(accuracy))) for key, accuracy in (accuracies or {}).items()]
         with self._guarded(), self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+            self._database.executemany("INSERT OR REPLACE INTO accuracies VALUES (?, ?)", known)
 
     # -- designs -----------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from coevo.study.log import Log, genome_key
 from coevo.study.plan import Plan
 from coevo.study.progress import Progress, Tracker
 from coevo.study.results import collect, evaluation_of
+from coevo.study.taken import WARM_STEP
 
 SPENT = "the budget is spent"
 PAUSED = "the time limit is over; the same command goes on"
@@ -47,6 +48,7 @@ class Study:
         jobs: Processes to use; no result depends on it.
 
     Raises:
+        SpecError: Other runs that it is to start from are of no use.
         RunError: The folder is in use, damaged, or belongs to another experiment (the text says what differs); or
             more is spent in it than the budget allows.
     """
@@ -57,13 +59,13 @@ class Study:
         self.evaluator = plan.evaluator(jobs)
         self.ended = ""
         self._jobs = jobs
-        self._step = 0
         self._stale = 0
         self._asked: Genomes | None = None
         self._told: tuple[Evaluation, ...] = ()
         self._deadline: float | None = None
         self._tracker = Tracker(self.evaluator.objectives, self.evaluator.trains)
-        self._log = Log(plan, self.folder, self._tracker)
+        self._log = Log(plan, self.folder, self._tracker, self.evaluator)
+        self._step = 0 if self._log.taken is None else WARM_STEP
         self.resumed = len(self._log.known)
         self._began = (time.monotonic(), self._fraction)
         # Spawned, so that a generator for another part would not change this one.
@@ -132,6 +134,11 @@ class Study:
         return self._told
 
     @property
+    def taken(self) -> str:
+        """What the run began with out of other runs; empty for nothing."""
+        return "" if self._log.taken is None else self._log.taken.facts
+
+    @property
     def progress(self) -> Progress:
         """How far the run has come."""
         tracker, fraction = self._tracker, self._fraction
@@ -163,7 +170,7 @@ class Study:
     def results(self) -> Results:
         """Returns all that a report needs."""
         plan, store = self.plan, self._log.store
-        return collect(plan.header, store, plan.joint, plan.cost, self._jobs)
+        return collect(self._log.header, store, plan.joint, plan.cost, self._jobs)
 
     # -- one step ----------------------------------------------------------------------------------------------
 
@@ -194,11 +201,13 @@ class Study:
             self._tell(self._asked)
 
     def _ask(self) -> Genomes:
-        """Returns what the optimiser asks for, canonical.
+        """Returns what the optimiser asks for, canonical; before that, what other runs gave.
 
         Raises:
             SpecError: It asks for something that is no genomes.
         """
+        if self._log.taken is not None and self._step == WARM_STEP:
+            return np.array(self._log.taken.genomes, dtype=np.int64)
         asked = self._optimizer.ask()
         try:
             return self.evaluator.space.canonical(np.asarray(asked, dtype=np.int64))
@@ -245,7 +254,8 @@ class Study:
             values = np.array([evaluation.values for evaluation in told])
             violation = np.array([evaluation.violation for evaluation in told])
             self._optimizer.tell(genomes, values, violation)
-        self._tracker.close_step(self._step)
+        if self._step != WARM_STEP:  # designs of a front span too little to set the scale
+            self._tracker.close_step(self._step)
         self._stale = 0 if self._log.has_step(self._step) else self._stale + 1
         if not told or self._stale >= STALE_ASKS:
             self.ended = EXHAUSTED

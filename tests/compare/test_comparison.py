@@ -126,7 +126,7 @@ def test_a_network_that_one_optimiser_had_trained_is_not_trained_for_another(fil
         return plan.run(tmp_path / model), journal.read_text().splitlines()
 
     alone, trained = runs("AccuracyModel")
-    shared, once = runs("ContextFreeAccuracyModel")
+    shared, once = runs("SharedAccuracyModel")
     failed = [key for key in once if int(key, 16) % 7 == 0]  # tried by each anew
     kept = [key for key in once if key not in failed]
     assert len(set(kept)) < len(kept) <= 2 * len(set(kept))  # two seeds, two trainings at most
@@ -147,7 +147,7 @@ def test_runs_of_one_process_share_a_cost_model(file: Path, tmp_path: Path, monk
 
 
 def test_a_damaged_file_of_shared_accuracies_is_named(file: Path, tmp_path: Path) -> None:
-    plan = load_comparison(file, [f"overrides={{accuracy: {{name: '{FAKES}:ContextFreeAccuracyModel'}}}}", "seeds=1"])
+    plan = load_comparison(file, [f"overrides={{accuracy: {{name: '{FAKES}:SharedAccuracyModel'}}}}", "seeds=1"])
     plan.run(tmp_path / "out")
     for kept in (tmp_path / "out" / "accuracies").iterdir():
         kept.write_text("{")

@@ -107,6 +107,7 @@ class AccuracyModel:
 
     Settings = AccuracySettings
     untrained = True
+    independent = True
 
     def __init__(self, settings: AccuracySettings, near_file: str = "") -> None:
         self.settings = settings
@@ -133,10 +134,10 @@ class AccuracyModel:
         return Accuracy(error, error + 0.01, fidelity=self.settings.fidelity, seconds=time.monotonic())
 
 
-class ContextFreeAccuracyModel(AccuracyModel):
-    """The same, and says so."""
+class SharedAccuracyModel(AccuracyModel):
+    """The same, as if it took its time: worth sharing."""
 
-    context_free = True
+    untrained = False
 
 
 class OptimizerSettings(_Settings):
