@@ -8,13 +8,23 @@ import click
 
 from coevo.errors import SpecError
 
+_KEYS = {
+    "objectives": "experiments",
+    "memories": "accelerators",
+    "family": "spaces",
+    "optimizers": "experiments/comparisons",
+    "models": "experiments/correlations",
+}
+"""What a file is, by a field that no other kind has."""
+
 
 @click.command()
 @click.argument("file")
 def check(file: str) -> None:
-    """Checks FILE, an accelerator template, a network space or an experiment, and says what it holds.
+    """Checks FILE and says what it holds.
 
-    The name of one that ships with coevo will do as well.
+    It may be an accelerator template, a network space, an experiment, a comparison or a correlation. The name of one
+    that ships with coevo will do as well.
     """
     print(_description(file))
 
@@ -27,6 +37,10 @@ def _description(file: str) -> str:
         return describe(load_template(path))
     if kind == "spaces":
         return _space(path)
+    if kind == "experiments/comparisons":
+        return _comparison(path)
+    if kind == "experiments/correlations":
+        return _correlation(path)
     return _experiment(path)
 
 
@@ -35,20 +49,20 @@ def _kind(file: str) -> tuple[str, str]:
     from coevo.library import find_data, list_data, read_yaml
 
     if not file.endswith((".yaml", ".yml")):
-        for kind in ("accelerators", "spaces", "experiments"):
+        for kind in ("accelerators", "spaces", "experiments", "experiments/comparisons", "experiments/correlations"):
             if file in list_data(kind):
                 return kind, str(find_data(kind, file))
         raise SpecError(
             f"no file and nothing that ships with coevo is called {file!r}; `coevo list` shows what there is"
         )
     document = read_yaml(Path(file))
-    for key, kind in (("objectives", "experiments"), ("memories", "accelerators"), ("family", "spaces")):
+    for key, kind in _KEYS.items():
         if key in document.data:
             return kind, file
     if document.data.get("kind") == "design":
         raise SpecError("is a design; `coevo evaluate` reads it", file=file)
-    keys = "an accelerator has `memories`, a space `family`, an experiment `objectives`"
-    raise SpecError(f"is no accelerator, space or experiment: {keys}", file=file)
+    keys = ", ".join(f"`{key}`" for key in _KEYS)
+    raise SpecError(f"is none of the files that coevo reads: it has none of the fields {keys}", file=file)
 
 
 def _space(path: str) -> str:
@@ -72,4 +86,27 @@ def _experiment(path: str) -> str:
     lines = [f"{experiment.name}: {experiment.description}"]
     lines += [f"  {label}: {text}" for label, text in experiment.plan.header.facts.items()]
     lines += [f"  {what} space: {size:,}" for what, size in sizes.items()]
+    return "\n".join(lines)
+
+
+def _comparison(path: str) -> str:
+    from coevo.compare import load_comparison
+
+    plan = load_comparison(path)
+    spec, what = plan.spec, "trainings" if plan.trains else "designs"
+    lines = [f"{spec.name}: {spec.description}", f"  experiment  {spec.experiment}"]
+    lines += [f"  objectives  {', '.join(quantity.name for quantity in plan.objectives)}"]
+    lines += [f"  compared    after {', '.join(map(str, sorted(spec.at)))} {what}, {spec.seeds} seeds each"]
+    lines += [f"  front       {spec.front or 'the best that all runs find'}", "  optimisers"]
+    lines += [f"    {label}: {section}" for label, section in spec.optimizers.items()]
+    return "\n".join(lines)
+
+
+def _correlation(path: str) -> str:
+    from coevo.correlate import load_correlation
+
+    spec = load_correlation(path).spec
+    lines = [f"{spec.name}: {spec.description}", f"  space      {spec.space}, {spec.networks} networks"]
+    lines += [f"  reference  {spec.reference}", "  models"]
+    lines += [f"    {label}: {section}" for label, section in spec.models.items()]
     return "\n".join(lines)

@@ -177,6 +177,12 @@ def test_the_page_needs_nothing_else_and_names_every_optimiser(file: Path, tmp_p
     assert "12 trainings" in text_table(comparison)
 
 
+def test_check_says_what_a_comparison_holds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["check", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "compared    after 6, 12 trainings, 3 seeds each" in said and "guided: {'name': 'nsga2'" in said
+
+
 def test_the_command_prints_the_standings(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["exact", str(file.parent / "small.yaml"), "--out", str(tmp_path / "front.json"), "--quiet"]) == 0
     out = tmp_path / "out"

@@ -52,6 +52,12 @@ def test_a_model_agrees_fully_with_itself_and_failures_are_counted(file: Path, t
     assert results.rungs["both"].seconds == pytest.approx(same.seconds + other.seconds)
 
 
+def test_check_says_what_a_correlation_holds(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["check", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "networks\n  reference  {'name': " in said and "\n  models\n" in said
+
+
 def test_models_are_combined_by_weight(file: Path, tmp_path: Path) -> None:
     weights = "combined={one: {same: 1.0, other: 1.0e-6}, list: [same, other], equal: {same: 2.0, other: 2.0}}"
     rungs = load_correlation(file, [weights]).run(tmp_path / "out").rungs
