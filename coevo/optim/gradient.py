@@ -8,7 +8,7 @@ sweep of random weights, each a Tchebycheff sum of its own, gives a front.
 
 What is differentiated is the expected loss, and exactly: of a sample, every gene is set to every choice in turn, and
 the losses of these alternatives are the gradient with respect to the sample's relaxed genes (local expectation
-gradients: M. Titsias, M. Lazaro-Gredilla, NeurIPS 2015, eq. 8; the loss's multilinear extension is linear in each
+gradients: M. Titsias, M. Lazaro-Gredilla, NeurIPS 2015; the loss's multilinear extension is linear in each
 gene). So costs are those of the cost model, each alternative under its own best mapping, where the derivative of a
 relaxed model (`coevo.cost.relaxed`) is that of one mapping that is held fixed, and where a choice of template or
 dataflow has no derivative at all. DANCE learns a network of the hardware instead; here nothing is learnt that is known.
@@ -26,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.optim.archive import Archive
 from coevo.optim.error_model import ErrorModel
+from coevo.optim.expected_gain import RHO
+from coevo.optim.guided import OPTIMISM
 from coevo.optim.nsga2 import LEAST_MEASURED, NSGA2, NSGA2Settings
 from coevo.optim.operators import spread
 from coevo.optim.pairing import Pairing
@@ -35,10 +37,6 @@ from coevo.optim.unseen import Seen, check_told, first_of_equal, left_open
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes, Space
 
-OPTIMISM = 1.0
-"""Standard deviations by which a descent takes errors to be better than expected."""
-RHO = 0.05
-"""Share of the sum in the augmented Tchebycheff function (J. Knowles, "ParEGO", IEEE TEC 10(1), 2006, eq. 2)."""
 HEAD_START = 2.0
 """Logit of the choices of the best design told, with which a descent begins; those of the others are 0."""
 HOT, COLD = 2.0, 0.2
@@ -182,7 +180,7 @@ class Gradient:
 
 
 class Losses:
-    """The augmented Tchebycheff function of designs: the hardware's objectives exact, others known or expected.
+    """The augmented Tchebycheff function of designs: the hardware's objectives exact, others known or hoped for.
 
     Designs are looked up once. One that hardware rules out is worse than the worst told, by its violation.
 

@@ -28,7 +28,7 @@ from coevo.protocols import Array, Problem
 from coevo.space import Genomes
 
 OPTIMISM = 1.0
-"""Standard deviations by which the inner search takes errors to be better than expected."""
+"""Standard deviations by which a search takes errors to be better than expected."""
 CANDIDATES = 256
 """Networks that the expected gain is computed for: those that would gain most if they were as good as hoped."""
 DRAWS = 32

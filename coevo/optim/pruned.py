@@ -1,7 +1,7 @@
 """Search in a pruned space, a baseline: choices that are dear on the target are dropped before anything is trained.
 
 Hardware-aware pruning of the space (as in L. L. Zhang et al., "Fast Hardware-Aware Neural Architecture Search", CVPR
-workshops 2020, sec. 3): of every network gene the choices are ranked by what they cost on the accelerators in the mean,
+workshops 2020): of every network gene the choices are ranked by what they cost on the accelerators in the mean,
 and the dearest share of them goes. What is left is searched by `coevo.optim.nsga2`, so that only the pruning makes a
 difference. It saves trainings, and what it drops is lost, be it ever so accurate.
 """
