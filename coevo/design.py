@@ -17,13 +17,16 @@ from coevo.accelerator.machine import Accelerator
 from coevo.mapping import Mapping as LoopMapping
 from coevo.workload import Layer, Workload
 
+AT = "@"
+"""Stands between a quantity's name and the target that it is of, e.g. ``latency@edge``."""
+
 
 @dataclass(frozen=True)
 class Quantity:
     """A measured thing: its name, unit and which way is better.
 
     Attributes:
-        name: E.g. ``latency``.
+        name: E.g. ``latency``, or ``latency@edge`` on one target of several.
         unit: E.g. ``ms``; empty for counts.
         maximise: Whether more is better. Inside, everything is minimised; reports flip back.
         title: For axes, e.g. ``Latency``.
@@ -38,7 +41,13 @@ class Quantity:
     def column(self) -> str:
         """Name with the unit in it, e.g. ``latency_ms``: the key in `Evaluation.metrics` and column in tables."""
         unit = {"%": "pct", "1/s": "per_s"}.get(self.unit, self.unit.replace("·", "_").lower())
-        return f"{self.name}_{unit}" if unit else self.name
+        name, at, target = self.name.partition(AT)
+        return f"{name}_{unit}{at}{target}" if unit else self.name
+
+    @property
+    def target(self) -> str:
+        """Label of the target that it is of; empty for what is of the design as a whole."""
+        return self.name.partition(AT)[2]
 
     @property
     def label(self) -> str:
@@ -71,17 +80,26 @@ class Design:
     Attributes:
         genome: The canonical joint genome, one index per gene.
         network: The network.
-        accelerator: The accelerator.
+        accelerator: The accelerator; the first target, if there are several.
+        targets: The machines that the network is for by label, where there are several.
     """
 
     genome: tuple[int, ...]
     network: Network
     accelerator: Accelerator
+    targets: tuple[tuple[str, Accelerator], ...] = ()
 
     @cached_property
     def id(self) -> str:
         """Ten hexadecimal digits of what the design *is*: network choices, template and its choices."""
+        if self.targets:
+            return digest([self.network.key, [[t, a.name, a.choices] for t, a in self.targets]])[:10]
         return digest([self.network.key, self.accelerator.name, self.accelerator.choices])[:10]
+
+    @property
+    def machines(self) -> dict[str, Accelerator]:
+        """The machines by target; one of no label where there are no targets."""
+        return dict(self.targets) or {"": self.accelerator}
 
 
 def digest(data: object) -> str:
@@ -260,7 +278,7 @@ class FrontDesign:
         evaluation: Its figures.
         design: Network and accelerator.
         workload: What is scored (at the deployment's resolution and classes).
-        cost: The breakdown.
+        costs: The breakdown on each of the design's machines.
         accuracy: Validation and test error; None if no accuracy was asked for.
         final: What training it anew in full said; None if that was not asked for, or is still to come.
     """
@@ -268,9 +286,14 @@ class FrontDesign:
     evaluation: Evaluation
     design: Design
     workload: Workload
-    cost: Cost
+    costs: tuple[Cost, ...]
     accuracy: Accuracy | None
     final: Final | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """The breakdown on the accelerator, or on the first of several targets."""
+        return self.costs[0]
 
     @cached_property
     def extras(self) -> dict[str, float]:

@@ -83,7 +83,7 @@ def test_the_genome_is_no_part_of_the_id():
 def front_design(id_: str, genes: dict[str, object], accuracy: Accuracy | None) -> FrontDesign:
     found = Evaluation(id_, (0,), genes, {"latency_ms": 2.0, "error_pct": 10.0}, (2.0,), 0.0, "", 0)
     cost = Cost(("dram",), 1.0, 1.0, 1.0, 1.0)
-    return FrontDesign(found, design(genes), Workload("w", ()), cost, accuracy)
+    return FrontDesign(found, design(genes), Workload("w", ()), (cost,), accuracy)
 
 
 def test_a_row_holds_id_genes_metrics_and_the_test_error_in_percent_where_there_is_one():

@@ -11,6 +11,7 @@ import click
 from coevo.cli.check import check
 from coevo.cli.compare import compare, exact
 from coevo.cli.correlate import correlate
+from coevo.cli.cross import cross
 from coevo.cli.evaluate import evaluate
 from coevo.cli.listing import list_known
 from coevo.cli.map import map_layers
@@ -35,7 +36,7 @@ def app() -> None:
     """Searches networks and accelerators together: Pareto fronts of co-designs."""
 
 
-for command in (run, report, evaluate, map_layers, check, list_known, validate, correlate, compare, exact):
+for command in (run, report, evaluate, map_layers, check, list_known, validate, correlate, compare, exact, cross):
     app.add_command(command)
 
 

@@ -32,6 +32,7 @@ Examples:
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("design", required=False)
+@click.option("--target", help="Which target of a DESIGN that is for several; the first if not given.")
 @click.option("--network", help="A network space, or your own: model.onnx, file.py:name.")
 @click.option(
     "--gene", "genes", multiple=True, metavar=_PAIR, help="A gene of --network; others take their first choice."
@@ -52,6 +53,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Prints JSON.")
 def evaluate(
     design: str | None,
+    target: str | None,
     network: str | None,
     genes: tuple[str, ...],
     shape: str,
@@ -75,7 +77,7 @@ def evaluate(
     if design is not None:
         from coevo.report import read_design
 
-        known = read_design(Path(design))
+        known = read_design(Path(design), target)
     workload = (
         known.workload if known is not None and network is None else read_workload(network, genes, shape, classes)
     )
@@ -93,6 +95,8 @@ def evaluate(
 def _refuse_idle_options(context: click.Context) -> None:
     """Refuses options that would change nothing: a design's own network and machine stay as they are."""
     options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    if context.params["target"] is not None and context.params["design"] is None:
+        raise SpecError("changes nothing without a design; name one", field="--target")
     needs = dict.fromkeys(("genes", "shape", "classes", "ignored"), "network") | {"choices": "accelerator"}
     for name, needed in needs.items():
         given = context.get_parameter_source(name) is not ParameterSource.DEFAULT

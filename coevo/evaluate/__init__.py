@@ -3,6 +3,7 @@
 from coevo.evaluate.constraints import Constraint
 from coevo.evaluate.evaluator import Evaluator, HardwareScore, accuracy_key, computed_metrics, needs_accuracy
 from coevo.evaluate.joint import TEMPLATE, JointSpace
+from coevo.evaluate.targets import Targets, on_target
 
 __all__ = [
     "TEMPLATE",
@@ -10,7 +11,9 @@ __all__ = [
     "Evaluator",
     "HardwareScore",
     "JointSpace",
+    "Targets",
     "accuracy_key",
     "computed_metrics",
     "needs_accuracy",
+    "on_target",
 ]

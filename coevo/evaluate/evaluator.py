@@ -16,6 +16,7 @@ from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
 from coevo.evaluate.joint import JointSpace
+from coevo.evaluate.targets import figures, with_targets
 from coevo.learning.features import VIEWS, Features, NetworkFeatures, View
 from coevo.metrics import METRICS, inputs_of
 from coevo.protocols import AccuracyModel, Array, Candidate, Context, CostModel, Metric
@@ -72,7 +73,8 @@ class Evaluator:
     ) -> None:
         self.joint = joint
         self.constraints = tuple(constraints)
-        self.trains = needs_accuracy(objectives, constraints)
+        self._labels = () if joint.targets is None else tuple(joint.targets.machines)
+        self.trains = needs_accuracy(objectives, constraints, self._labels)
         if self.trains and accuracy is None:
             raise ValueError("an objective or constraint needs the accuracy, and there is no accuracy model")
         self._objectives = tuple(objectives)
@@ -81,7 +83,7 @@ class Evaluator:
         self._accuracy_id = accuracy_id
         self._seed = seed
         self._jobs = jobs
-        metrics = computed_metrics(objectives, self.trains)
+        metrics = computed_metrics(objectives, self.trains, self._labels)
         self._hardware_metrics = {c: m for c, m in metrics.items() if "accuracy" not in inputs_of(m)}
         self._trained_metrics = {c: m for c, m in metrics.items() if "accuracy" in inputs_of(m)}
         self._features = NetworkFeatures(joint.family, seed)
@@ -195,9 +197,9 @@ class Evaluator:
             ((_, evaluation),) = self.evaluate(genome[None, :], 0, accuracies)
         else:
             evaluation = self._evaluation(design, self.score(genome[None, :])[0], None, 0)
-        (cost,) = self._costs([design])
+        (costs,) = self._costs([design])
         accuracy = accuracies.get(self.accuracy_key(design)) if train and self.trains else None
-        return FrontDesign(evaluation, design, self.joint.workload(design.network), cost, accuracy)
+        return FrontDesign(evaluation, design, self.joint.workload(design.network), costs, accuracy)
 
     def _scored(self, genomes: Genomes) -> list[tuple[Design, HardwareScore]]:
         """Decodes and scores ``(batch, gene)``; what the cache does not know goes to the cost model in one batch."""
@@ -213,40 +215,42 @@ class Evaluator:
                     known[key] = self._scores[key] = early
                 else:
                     todo[key] = design
-        for (key, design), cost in zip(todo.items(), self._costs(todo.values()), strict=True):
-            known[key] = self._scores[key] = self._judge(design, cost)
+        for (key, design), costs in zip(todo.items(), self._costs(todo.values()), strict=True):
+            known[key] = self._scores[key] = self._judge(design, costs)
         return [
             (design, HardwareScore({}, 1.0, reason) if reason else known[key])
             for key, (design, reason) in zip(keys, attempts, strict=True)
         ]
 
-    def _costs(self, designs: Iterable[Design]) -> list[Cost]:
-        pairs = [(self.joint.workload(design.network), design.accelerator) for design in designs]
+    def _costs(self, designs: Iterable[Design]) -> list[tuple[Cost, ...]]:
+        """The costs of each design on each of its machines."""
+        pairs = [(self.joint.workload(d.network), machine) for d in designs for machine in d.machines.values()]
         costs = self._cost.evaluate(pairs, self._jobs) if pairs else []
         whole = isinstance(costs, list) and len(costs) == len(pairs) and all(isinstance(cost, Cost) for cost in costs)
         if not whole:
             raise SpecError(f"the cost model {type(self._cost).__name__} must return a list of {len(pairs)} Cost")
-        return costs
+        size = max(1, len(self._labels))
+        return [tuple(costs[i : i + size]) for i in range(0, len(costs), size)]
 
     def _judge_early(self, design: Design) -> HardwareScore:
         """What needs no mapping (area, MACs, parameters): a design that already breaks a constraint is not mapped."""
-        given = {"workload": self.joint.workload(design.network), "accelerator": design.accelerator}
-        metrics = _compute(self._hardware_metrics, given, design)
+        metrics = self._compute(self._hardware_metrics, design)
         return HardwareScore(metrics, *total_excess(self.constraints, metrics))
 
-    def _judge(self, design: Design, cost: Cost) -> HardwareScore:
-        given: dict[str, Any] = {
-            "workload": self.joint.workload(design.network),
-            "accelerator": design.accelerator,
-        }
-        if cost.violation == 0:
-            given["cost"] = cost
-        metrics = _compute(self._hardware_metrics, given, design)
+    def _judge(self, design: Design, costs: Sequence[Cost]) -> HardwareScore:
+        violations = [cost.violation for cost in costs]
+        if not all(math.isfinite(violation) and violation >= 0 for violation in violations):
+            raise ValueError(f"the cost model gives design {design.id} the violation {max(violations, key=abs)}")
+        unmapped = sum(violations)
+        metrics = self._compute(self._hardware_metrics, design, () if unmapped > 0 else costs)
         violation, reason = total_excess(self.constraints, metrics)
-        reasons = "; ".join(part for part in (cost.reason if cost.violation > 0 else "", reason) if part)
-        total = violation + cost.violation
-        if not (math.isfinite(total) and cost.violation >= 0):
-            raise ValueError(f"the cost model gives design {design.id} the violation {cost.violation}")
+        failed = [
+            f"{label}: {cost.reason}" if label else cost.reason
+            for label, cost in zip(design.machines, costs, strict=True)
+            if cost.violation > 0
+        ]
+        reasons = "; ".join(part for part in (*failed, reason) if part)
+        total = violation + unmapped
         return HardwareScore(metrics, total, reasons)
 
     def candidates(self, genomes: Genomes, accuracies: Mapping[str, Accuracy] | None = None) -> tuple[Candidate, ...]:
@@ -319,15 +323,40 @@ class Evaluator:
         )
 
     def _with_accuracy(self, design: Design, accuracy: Accuracy) -> dict[str, float]:
-        given: dict[str, Any] = {
-            "accuracy": accuracy,
-            "workload": self.joint.workload(design.network),
-            "accelerator": design.accelerator,
-        }
+        costs: Sequence[Cost] = ()
         if any("cost" in inputs_of(metric) for metric in self._trained_metrics.values()):
             # Scores are cached without the breakdown; a metric over both is rare and the cost model cheap.
-            (given["cost"],) = self._costs([design])
-        return _compute(self._trained_metrics, given, design)
+            (costs,) = self._costs([design])
+        return self._compute(self._trained_metrics, design, costs, accuracy)
+
+    def _compute(
+        self,
+        metrics: Mapping[str, Metric],
+        design: Design,
+        costs: Sequence[Cost] = (),
+        accuracy: Accuracy | None = None,
+    ) -> dict[str, float]:
+        """Computes the metrics whose inputs are all given; refuses figures that are not finite.
+
+        Raises:
+            ValueError: One of coevo's own is not; a bug of the model.
+            SpecError: One of the user's is not.
+        """
+        known: dict[str, Any] = {"workload": self.joint.workload(design.network)}
+        known |= {} if accuracy is None else {"accuracy": accuracy}
+        computed: dict[str, float] = {}
+        for column, metric in metrics.items():
+            values = figures(metric, design, known, costs)
+            for value in values:
+                if not isinstance(value, SupportsFloat) or not math.isfinite(value):
+                    problem = f"{column} of design {design.id} is {value!r}; it must be a finite number"
+                    own = any(metric.compute is of.compute for of in METRICS.values())
+                    raise ValueError(problem) if own else SpecError(problem, file=inspect.getfile(metric.compute))
+            if len(values) > 1 and self.joint.targets is not None:
+                values = [self.joint.targets.total(metric.quantity, values)]
+            if values:
+                computed[column] = float(values[0])
+        return computed
 
 
 def accuracy_key(network: Network, accuracy_id: str, seed: int) -> str:
@@ -335,16 +364,23 @@ def accuracy_key(network: Network, accuracy_id: str, seed: int) -> str:
     return digest([network.key, accuracy_id, seed])
 
 
-def needs_accuracy(objectives: Iterable[Metric], constraints: Iterable[Constraint]) -> bool:
+def needs_accuracy(
+    objectives: Iterable[Metric], constraints: Iterable[Constraint], targets: Iterable[str] = ()
+) -> bool:
     """Says whether an objective or a constraint needs the accuracy of the network."""
-    by_column = computed_metrics(objectives, with_accuracy=True)
+    by_column = computed_metrics(objectives, with_accuracy=True, targets=targets)
     wanted = {metric.quantity.column for metric in objectives} | {constraint.column for constraint in constraints}
     return any("accuracy" in inputs_of(by_column[column]) for column in wanted)
 
 
-def computed_metrics(objectives: Iterable[Metric], with_accuracy: bool) -> dict[str, Metric]:
-    """Returns, by column, all metrics that an experiment computes: coevo's own and the user's among the objectives."""
-    metrics = {metric.quantity.column: metric for metric in (*METRICS.values(), *objectives)}
+def computed_metrics(
+    objectives: Iterable[Metric], with_accuracy: bool, targets: Iterable[str] = ()
+) -> dict[str, Metric]:
+    """Returns, by column, all metrics that an experiment computes: coevo's own and the user's among the objectives.
+
+    Of several targets (their labels), what depends on the machine is there for each of them too.
+    """
+    metrics = with_targets((*METRICS.values(), *objectives), targets)
     return {c: metric for c, metric in metrics.items() if with_accuracy or "accuracy" not in inputs_of(metric)}
 
 
@@ -352,26 +388,6 @@ def minimised(quantity: Quantity, metrics: Mapping[str, float]) -> float:
     """Returns the objective's value with the sign that makes less better; NaN if it is not known."""
     value = metrics.get(quantity.column, math.nan)
     return -value if quantity.maximise else value
-
-
-def _compute(metrics: Mapping[str, Metric], given: Mapping[str, Any], design: Design) -> dict[str, float]:
-    """Computes the metrics whose inputs are all given; refuses figures that are not finite.
-
-    Raises:
-        ValueError: One of coevo's own is not; a bug of the model.
-        SpecError: One of the user's is not.
-    """
-    figures: dict[str, float] = {}
-    for column, metric in metrics.items():
-        wanted = inputs_of(metric)
-        if wanted <= given.keys():
-            value = metric.compute(**{name: given[name] for name in wanted})
-            if not isinstance(value, SupportsFloat) or not math.isfinite(value):
-                problem = f"{column} of design {design.id} is {value!r}; it must be a finite number"
-                own = metric in METRICS.values()
-                raise ValueError(problem) if own else SpecError(problem, file=inspect.getfile(metric.compute))
-            figures[column] = float(value)
-    return figures
 
 
 def _check_accuracy(accuracy: Accuracy, design: Design) -> None:

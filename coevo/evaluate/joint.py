@@ -12,6 +12,7 @@ from coevo.accelerator.template import Template
 from coevo.design import Design, Network
 from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
+from coevo.evaluate.targets import Targets
 from coevo.protocols import NETWORK, NetworkFamily, Task
 from coevo.space import Gene, Genomes, Space, join
 from coevo.workload import Workload
@@ -29,9 +30,10 @@ class JointSpace:
     Args:
         network_space: Name of the network space.
         family: Its networks.
-        templates: The accelerators to choose from, at least one, of different names.
+        templates: The accelerators to choose from, at least one, of different names; none if there are ``targets``.
         fixed: Values of all of the family's active genes: the network is then given and has no genes.
         deployment: What the networks are scored for; None for the task they are trained on.
+        targets: Machines that every network is for, all of them; nothing of hardware varies then.
 
     Raises:
         ValueError: Two templates share a name, there is none, one is named ``net``, or ``fixed`` is not a network of
@@ -45,9 +47,10 @@ class JointSpace:
         templates: Sequence[Template],
         fixed: Mapping[str, Any] | None = None,
         deployment: Task | None = None,
+        targets: Targets | None = None,
     ) -> None:
         names = [template.name for template in templates]
-        if not names or len(set(names)) != len(names):
+        if bool(names) == (targets is not None) or len(set(names)) != len(names):
             raise ValueError(f"templates must have different names, at least one; got {', '.join(names) or 'none'}")
         if NETWORK.removesuffix(".") in names:
             raise ValueError(f"a template cannot be named {NETWORK.removesuffix('.')!r}: genes of networks are")
@@ -55,6 +58,7 @@ class JointSpace:
         self.family = family
         self.templates = {template.name: template for template in templates}
         self.deployment = deployment
+        self.targets = targets
         networks = Space(tuple(family.genes))
         self.fixed = None if fixed is None else networks.decode(networks.encode(fixed))
         self.space = join(_network_genes(family) if fixed is None else (), _accelerator_genes(templates))
@@ -65,7 +69,7 @@ class JointSpace:
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Number of distinct designs of the ``network``, ``hardware`` and ``joint`` spaces, exact."""
-        hardware = sum(template.size for template in self.templates.values())
+        hardware = 1 if self.targets is not None else sum(template.size for template in self.templates.values())
         return {"network": self._networks, "hardware": hardware, "joint": self._networks * hardware}
 
     def genome(self, genes: Mapping[str, Any]) -> Genomes:
@@ -95,6 +99,9 @@ class JointSpace:
         """
         genes = self.space.decode(genome)
         hardware = {name: value for name, value in genes.items() if not name.startswith(NETWORK)}
+        if self.targets is not None:
+            machines = tuple(self.targets.machines.items())
+            return Design(tuple(genome.tolist()), self._network(genes), machines[0][1], machines), ""
         template = hardware.pop(TEMPLATE, next(iter(self.templates)))
         choices = {name.removeprefix(f"{template}."): value for name, value in hardware.items()}
         accelerator, reason = self._accelerators.get(

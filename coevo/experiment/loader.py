@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from platform import python_version
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
@@ -18,10 +17,12 @@ from coevo.accuracy.data import shown_name
 from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
-from coevo.evaluate import Constraint, JointSpace, computed_metrics, needs_accuracy
+from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, needs_accuracy
+from coevo.experiment.parts import Plugin, content, located, texts
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
-from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file, read_yaml
-from coevo.metrics import METRICS, find_metric
+from coevo.experiment.targets import check_machines, load_targets, named_metric
+from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
+from coevo.metrics import METRICS
 from coevo.networks import SpaceFile, load_space
 from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
@@ -32,24 +33,6 @@ from coevo.study.warm_start import WarmStart
 
 _SOCKETS = {"cost": ("evaluate",), "optim": ("ask", "tell"), "accuracy": ("score",)}
 """The methods that a plug-in of each room must have."""
-
-
-class _Plugin(NamedTuple):
-    """A plug-in that an experiment names, with its settings checked."""
-
-    name: str
-    plugin: Any
-    settings: BaseModel
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Name and complete settings as plain data."""
-        return {"name": self.name, **self.settings.model_dump(mode="json")}
-
-    def __str__(self) -> str:
-        given = ((key, value) for key, value in self.data.items() if key != "name" and value not in (None, ""))
-        settings = ", ".join(f"{key} {value}" for key, value in given)
-        return f"{self.name} ({settings})" if settings else self.name
 
 
 class Loader:
@@ -77,9 +60,11 @@ class Loader:
         self.document = replace(document, data=data)
         self.spec = self.document.parse(ExperimentFile)
 
+        check_machines(self.document, self.spec)
+        self.labels = tuple(self.spec.targets or ())
         self.objectives = self._objectives()
         self.constraints = self._constraints()
-        self.trains = needs_accuracy(self.objectives, self.constraints)
+        self.trains = needs_accuracy(self.objectives, self.constraints, self.labels)
         self._check_trainings()
         self.cost = self._plugin("cost", "cost", self.spec.cost)
         self.optimizer = self._plugin("optimizer", "optim", self.spec.optimizer)
@@ -87,6 +72,7 @@ class Loader:
         self.accuracy = None if accuracy is None else self._plugin("accuracy", "accuracy", accuracy)
         self.space = self._space()
         self.templates = self._templates()
+        self.targets = load_targets(self.document, self.spec)
         self.model: AccuracyModel | None = None
         if self.accuracy is not None:
             self.model = self._built("accuracy", self.accuracy, self.accuracy.settings, self.file)
@@ -128,8 +114,8 @@ class Loader:
     def _objectives(self) -> tuple[Metric, ...]:
         metrics: dict[str, Metric] = {}
         for i, name in enumerate(self.spec.objectives):
-            with _located(self.document, ("objectives", i)):
-                metric = find_metric(name, self.file)
+            with located(self.document, ("objectives", i)):
+                metric = named_metric(name, self.labels, self.file)
             if metric.quantity.column in metrics:
                 raise self.document.error(("objectives", i), f"{name!r} stands twice; remove one")
             if any(own.quantity.column == metric.quantity.column and own is not metric for own in METRICS.values()):
@@ -139,7 +125,7 @@ class Loader:
         return tuple(metrics.values())
 
     def _constraints(self) -> tuple[Constraint, ...]:
-        columns = computed_metrics(self.objectives, with_accuracy=True)
+        columns = computed_metrics(self.objectives, with_accuracy=True, targets=self.labels)
         for column in self.spec.constraints:
             if column not in columns:
                 problem = f"no such metric; a constraint is named with its unit {near(column, columns)}"
@@ -149,10 +135,10 @@ class Loader:
     def _check_trainings(self) -> None:
         if self.trains and self.spec.accuracy is None:
             objectives: list[FieldPath] = [
-                ("objectives", i) for i, m in enumerate(self.objectives) if needs_accuracy([m], ())
+                ("objectives", i) for i, m in enumerate(self.objectives) if needs_accuracy([m], (), self.labels)
             ]
             constraints: list[FieldPath] = [
-                ("constraints", c.column) for c in self.constraints if needs_accuracy((), [c])
+                ("constraints", c.column) for c in self.constraints if needs_accuracy((), [c], self.labels)
             ]
             raise self.document.error(
                 [*objectives, *constraints][0], "needs the accuracy; add a section such as `accuracy: {name: train}`"
@@ -161,12 +147,12 @@ class Loader:
             problem = "nothing is trained, for no objective or constraint needs the accuracy; budget designs instead"
             raise self.document.error(("budget", "trainings"), problem)
 
-    def _plugin(self, section: str, kind: str, data: Mapping[str, Any], path: FieldPath = ()) -> _Plugin:
+    def _plugin(self, section: str, kind: str, data: Mapping[str, Any], path: FieldPath = ()) -> Plugin:
         path = path or (section,)
         name = data.get("name")
         if not isinstance(name, str):
             raise self.document.error((*path, "name"), "is missing; name the plug-in")
-        with _located(self.document, (*path, "name")):
+        with located(self.document, (*path, "name")):
             plugin = find_plugin(kind, name, self.file)
         for part in ("Settings", *_SOCKETS[kind]):
             if not hasattr(plugin, part):
@@ -181,11 +167,11 @@ class Loader:
         settings = replace(self.document, data=nested).parse(model)
         for step in path:
             settings = getattr(settings, str(step))
-        return _Plugin(name, plugin, settings)
+        return Plugin(name, plugin, settings)
 
-    def _built(self, section: str, plugin: _Plugin, *arguments: object) -> Any:
+    def _built(self, section: str, plugin: Plugin, *arguments: object) -> Any:
         try:
-            with _located(self.document, (section,) if section in self.document.data else ()):
+            with located(self.document, (section,) if section in self.document.data else ()):
                 return plugin.plugin(*arguments)
         except TypeError as error:
             if ".py:" not in plugin.name:
@@ -193,13 +179,13 @@ class Loader:
             raise self.document.error((section, "name"), f"{plugin.name!r} cannot be built: {error}") from error
 
     def _space(self) -> SpaceFile:
-        with _located(self.document, ("network", "space")):
+        with located(self.document, ("network", "space")):
             return load_space(self.spec.network.space, self.file)
 
     def _templates(self) -> tuple[Template, ...]:
         templates: dict[str, Template] = {}
         for i, entry in enumerate(self._accelerators):
-            with _located(self.document, ("accelerators", i)):
+            with located(self.document, ("accelerators", i)):
                 template = load_template(entry.template, self.file, entry.vary)
             if template.name in templates or template.name == NETWORK.removesuffix("."):
                 problem = f"the template name {template.name!r} is taken; give the file's `name` another value"
@@ -209,13 +195,13 @@ class Loader:
 
     @property
     def _accelerators(self) -> list[AcceleratorSection]:
-        return [AcceleratorSection(template=e) if isinstance(e, str) else e for e in self.spec.accelerators]
+        return [AcceleratorSection(template=e) if isinstance(e, str) else e for e in self.spec.accelerators or ()]
 
     def _tasks(self, model: AccuracyModel | None) -> tuple[Task, Task | None]:
         """What networks are trained for, and what they are scored for if that differs."""
         wanted = self.spec.deployment
         if model is not None:
-            with _located(self.document, ()):
+            with located(self.document, ()):
                 task = model.task
             if wanted is None:
                 return task, None
@@ -244,7 +230,7 @@ class Loader:
             raise self.document.error(("final", "accuracy"), f"is for {model.task}, the search for {self.model.task}")
         # Seeds of their own: the search's own training, lucky perhaps, is none of them.
         seeds = [self.spec.seed + 1 + i for i in range(final.seeds)]
-        own = {name: fingerprint(path) for name, path in self._files(_texts(plugin.data)).items()}
+        own = {name: fingerprint(path) for name, path in self._files(texts(plugin.data)).items()}
         return FinalPlan(model, {"accuracy": digest([plugin.data, own]), "seeds": seeds})
 
     def _warm_start(self) -> WarmStart | None:
@@ -261,14 +247,17 @@ class Loader:
 
     def _joint(self) -> JointSpace:
         try:
-            joint = joint_space(self.space, self.templates, self.task, self.deployment, self.spec.network.fixed)
+            machines = {label: target.machine for label, target in self.targets.items()}
+            targets = Targets(machines, self.spec.across or "worst") if machines else None
+            fixed = self.spec.network.fixed
+            joint = joint_space(self.space, self.templates, self.task, self.deployment, fixed, targets)
         except ValueError as error:
             raise self.document.error(("network", "fixed"), str(error)) from None
         if self.trains and (check := getattr(self.model, "check", None)) is not None:
-            with _located(self.document, ("accuracy",)):
+            with located(self.document, ("accuracy",)):
                 check(joint.family)
         if self.final is not None and (check := getattr(self.final.model, "check", None)) is not None:
-            with _located(self.document, ("final",)):
+            with located(self.document, ("final",)):
                 check(joint.family)
         first, _ = joint.attempt(np.zeros(len(joint.space.genes), dtype=np.int64))
         try:
@@ -283,7 +272,7 @@ class Loader:
     def _plugins(self) -> dict[str, Path]:
         """Files of the user's own plug-ins by the names that the experiment gives them."""
         given = [self.cost.name, self.optimizer.name, *self.spec.objectives]
-        given += [] if self.accuracy is None else _texts(self.accuracy.data)
+        given += [] if self.accuracy is None else texts(self.accuracy.data)
         family = plugin_file(self.space.family, self.space.file) if ".py:" in self.space.family else None
         return self._files(given) | ({} if family is None else {self.space.family: family})
 
@@ -295,11 +284,11 @@ class Loader:
     def _identity(self) -> dict[str, Any]:
         """All that decides what the run finds: contents of files, not their names; no budget, no prose."""
         spec = self.spec
-        return {
+        identity: dict[str, Any] = {
             "name": spec.name,
-            "network": {"space": _content(self.space.file), "fixed": spec.network.fixed},
+            "network": {"space": content(self.space.file), "fixed": spec.network.fixed},
             "accelerators": [
-                {"template": template.name, "file": _content(template.file), "vary": entry.vary}
+                {"template": template.name, "file": content(template.file), "vary": entry.vary}
                 for template, entry in zip(self.templates, self._accelerators, strict=True)
             ],
             "objectives": list(spec.objectives),
@@ -311,11 +300,21 @@ class Loader:
             "optimizer": self.optimizer.data,
             "seed": spec.seed,
             "plugins": {name: fingerprint(path) for name, path in self._plugins.items()},
-        } | ({} if spec.warm_start is None else {"warm_start": spec.warm_start.model_dump()})
+        }
+        # Only where they are given, so that runs from before them are still the same experiments.
+        if spec.warm_start is not None:
+            identity["warm_start"] = spec.warm_start.model_dump()
+        if spec.targets is not None:
+            identity["targets"] = {
+                label: {"template": t.template.name, "file": content(t.template.file), "set": dict(t.set)}
+                for label, t in self.targets.items()
+            }
+            identity["across"] = spec.across or "worst"
+        return identity
 
     def _header(self, identity: Mapping[str, Any]) -> Header:
         spec = self.spec
-        metrics = computed_metrics(self.objectives, self.trains)
+        metrics = computed_metrics(self.objectives, self.trains, self.labels)
         return Header(
             spec.name,
             self._facts(identity),
@@ -335,12 +334,15 @@ class Loader:
             "seed": str(self.spec.seed),
             "budget": str(self.budget),
             "networks": f"{self.space.name} ({self.space.family})",
-            "accelerators": ", ".join(template.name for template in self.templates),
+            **({} if self.targets else {"accelerators": ", ".join(template.name for template in self.templates)}),
             "scored for": f"{target.channels} x {target.resolution} x {target.resolution}, {target.classes} classes",
             "cost model": str(self.cost),
             "accuracy": self.accuracy.name if self.trains and self.accuracy is not None else "none",
             "versions": ", ".join(f"{name} {v}" for name, v in {**versions(), "Python": python_version()}.items()),
         }
+        if self.targets:
+            machines = ", ".join(f"{label} ({target})" for label, target in self.targets.items())
+            facts["targets"] = f"{machines}; figures are the {self.spec.across or 'worst'} over them"
         if self.trains and self.accuracy is not None and "data" in self.accuracy.data:
             facts["data set"] = str(self.accuracy.data["data"])
             if isinstance(self.accuracy.settings, DataSettings):
@@ -365,43 +367,6 @@ class Loader:
             self.cost.settings.model_dump(mode="json"),
             str(Path(self.file).resolve()),
             {str(path): fingerprint(path) for path in self._plugins.values()},
+            tuple((label, Source.of(t.template.file), dict(t.set)) for label, t in self.targets.items()),
+            self.spec.across or "worst",
         )
-
-
-def _texts(data: object) -> Iterator[str]:
-    """All texts in plain data: a section may name plug-ins at any depth."""
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, Mapping | list):
-        for part in data.values() if isinstance(data, Mapping) else data:
-            yield from _texts(part)
-
-
-def _content(file: str) -> dict[str, Any]:
-    return read_yaml(Path(file)).data
-
-
-@contextmanager
-def _located(document: Document, path: FieldPath) -> Iterator[None]:
-    """Gives an error that names no line the place in the experiment that led to it."""
-    try:
-        yield
-    except SpecError as error:
-        if error.line or error.file not in ("", document.file):
-            raise
-        raise document.error(_deepened(document, path, error.field), error.problem) from None
-
-
-def _deepened(document: Document, path: FieldPath, dotted: str) -> FieldPath:
-    """Follows a dotted field below a path as far as the document has it; keys may themselves hold dots."""
-    here: Any = document.data
-    for step in path:
-        here = here[step]
-    parts = dotted.split(".")
-    while isinstance(here, dict):
-        keys = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
-        key = next((key for key in keys if key in here), None)
-        if key is None:
-            break
-        path, here, parts = (*path, key), here[key], parts[key.count(".") + 1 :]
-    return path

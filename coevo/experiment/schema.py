@@ -43,6 +43,19 @@ AcceleratorEntry = Annotated[
 """A template's name, or a section."""
 
 
+class TargetSection(_Strict):
+    """A template with some of its fields set: one machine."""
+
+    template: str
+    set: dict[str, Any] = {}
+
+
+TargetEntry = Annotated[Annotated[str, Tag("short")] | Annotated[TargetSection, Tag("long")], Discriminator(_form)]
+"""A template's name, or a section."""
+
+TargetLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)]
+
+
 class ConstraintSection(_Strict):
     """Limits on a metric, in its unit."""
 
@@ -101,7 +114,9 @@ class ExperimentFile(_Strict):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     description: str = ""
     network: NetworkSection
-    accelerators: Annotated[list[AcceleratorEntry], Field(min_length=1)]
+    accelerators: Annotated[list[AcceleratorEntry], Field(min_length=1)] | None = None
+    targets: Annotated[dict[TargetLabel, TargetEntry], Field(min_length=1)] | None = None
+    across: Literal["worst", "mean"] | None = None
     objectives: Annotated[list[str], Field(min_length=1)]
     constraints: dict[str, ConstraintSection] = {}
     accuracy: dict[str, Any] | None = None

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from coevo.accelerator.check import machine_flaw
 from coevo.accelerator.machine import Accelerator
-from coevo.errors import SpecError
-from coevo.library import Document, read_yaml
+from coevo.errors import SpecError, near
+from coevo.library import Document, FieldPath, read_yaml
 from coevo.mapping import Mapping
 from coevo.workload import Layer, Workload
 
@@ -32,16 +32,30 @@ class _Accelerator(_Strict):
     machine: Accelerator
 
 
-class _File(_Strict):
+class _Mapped(_Strict):
+    accelerator: _Accelerator
+    layers: Annotated[list[Layer], Field(min_length=1)]
+    mappings: dict[str, list[dict[str, Any]]]
+
+
+class _Head(_Strict):
     schema_: Annotated[int, Field(alias="schema")]
     kind: Literal["design"]
     id: str
     experiment: str
     network: _Network
-    accelerator: _Accelerator
     metrics: dict[str, float]
-    layers: Annotated[list[Layer], Field(min_length=1)]
-    mappings: dict[str, list[dict[str, Any]]]
+    fidelity: str = ""
+
+
+class _File(_Head, _Mapped):
+    """A design on one machine."""
+
+
+class _TargetsFile(_Head):
+    """A design on several."""
+
+    targets: Annotated[dict[str, _Mapped], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -63,8 +77,12 @@ class DesignFile:
     metrics: MappingABC[str, float]
 
 
-def read_design(path: Path) -> DesignFile:
+def read_design(path: Path, target: str | None = None) -> DesignFile:
     """Reads a design file strictly.
+
+    Args:
+        path: The file.
+        target: Which of several targets is wanted; the first if None.
 
     Raises:
         SpecError: It is not one, or was changed into one that makes no sense; the text names line and field.
@@ -73,28 +91,45 @@ def read_design(path: Path) -> DesignFile:
     if document.data.get("schema") != 1:
         raise document.error(("schema",), f"{document.data.get('schema')!r} is not known; this coevo reads schema 1")
     try:
-        file = document.parse(_File)
+        head, file, place = _parsed(document, target)
     except (ValidationError, ValueError) as error:
         raise SpecError(str(error), file=document.file) from None
     machine = replace(file.accelerator.machine, choices=tuple(file.accelerator.choices.items()))
-    _check_machine(document, machine)
-    mappings = {name: _mapping(document, name, levels) for name, levels in file.mappings.items()}
+    _check_machine(document, machine, place)
+    mappings = {name: _mapping(document, (*place, "mappings", name), levels) for name, levels in file.mappings.items()}
     for i, layer in enumerate(file.layers):
         if layer.name not in mappings:
-            raise document.error(("layers", i), f"the layer {layer.name!r} has no mapping; add it under `mappings`")
-    return DesignFile(file.id, Workload(file.id, tuple(file.layers)), machine, mappings, file.metrics)
+            raise document.error(
+                (*place, "layers", i), f"the layer {layer.name!r} has no mapping; add it under `mappings`"
+            )
+    return DesignFile(head.id, Workload(head.id, tuple(file.layers)), machine, mappings, head.metrics)
 
 
-def _mapping(document: Document, name: str, levels: list[dict[str, Any]]) -> Mapping:
+def _parsed(document: Document, target: str | None) -> tuple[_Head, _Mapped, FieldPath]:
+    """The design, what it is on the wanted machine, and where that stands in the file."""
+    if "targets" not in document.data:
+        if target is not None:
+            problem = f"there is no target {target!r}: the design is for one machine"
+            raise SpecError(problem, file=document.file)
+        whole = document.parse(_File)
+        return whole, whole, ()
+    several = document.parse(_TargetsFile)
+    label = next(iter(several.targets)) if target is None else target
+    if label not in several.targets:
+        raise SpecError(f"no target named {label!r} {near(label, several.targets)}", file=document.file)
+    return several, several.targets[label], ("targets", label)
+
+
+def _mapping(document: Document, path: FieldPath, levels: list[dict[str, Any]]) -> Mapping:
     try:
         return Mapping.from_data(levels)
     except ValueError as error:
-        raise document.error(("mappings", name), str(error)) from None
+        raise document.error(path, str(error)) from None
 
 
-def _check_machine(document: Document, machine: Accelerator) -> None:
+def _check_machine(document: Document, machine: Accelerator, place: FieldPath) -> None:
     """Refuses what no machine has; templates are checked far more closely."""
     flaw = machine_flaw(machine)
     if flaw is not None:
         path, problem = flaw
-        raise document.error(("accelerator", "machine", *path), problem)
+        raise document.error((*place, "accelerator", "machine", *path), problem)

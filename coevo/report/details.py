@@ -21,19 +21,20 @@ def detail(design: FrontDesign) -> dict[str, Any]:
         "fidelity": design.accuracy.fidelity if design.accuracy is not None else "",
         "macs": workload.macs,
         "parameters": workload.parameters,
-        "machine": _machine(machine),
+        "machine": _machine(machine, next(iter(design.design.machines))),
         "layers": [_layer(cost) for cost in design.cost.layers],
     }
 
 
-def _machine(machine: Accelerator) -> dict[str, Any]:
+def _machine(machine: Accelerator, target: str) -> dict[str, Any]:
     memories = zip(machine.memories, machine.instances, strict=True)
     area = {m.name: m.area_mm2 * count for m, count in zip(machine.memories, machine.instances, strict=True)}
+    of = f"the first target, {target}: " if target else ""
     area |= {"MACs": machine.mac.area_mm2 * machine.pes, "other": machine.other_area_mm2}
     return {
         "template": machine.name,
         "choices": [[path, str(value)] for path, value in machine.choices],
-        "facts": f"{machine.technology_nm:g} nm, {machine.clock_mhz:g} MHz, dataflow {machine.dataflow.name}, "
+        "facts": f"{of}{machine.technology_nm:g} nm, {machine.clock_mhz:g} MHz, dataflow {machine.dataflow.name}, "
         f"words of {'/'.join(str(bits) for bits in machine.bits)} bit (weights/inputs/outputs)",
         "clock_mhz": machine.clock_mhz,
         "pes": machine.pes,

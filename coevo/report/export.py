@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from coevo.accelerator.machine import Accelerator
-from coevo.design import FrontDesign
+from coevo.design import Cost, FrontDesign
 from coevo.library import scalar
 from coevo.workload import Layer
 
@@ -23,28 +23,44 @@ _HEADING = """\
 
 
 def design_yaml(design: FrontDesign, experiment: str) -> str:
-    """Returns a co-design as YAML text: network, accelerator, metrics and the mapping of every layer."""
+    """Returns a co-design as YAML text: network, accelerator (or targets), metrics and every layer's mapping."""
     data = _plain(_data(design, experiment))
     return _HEADING + yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
-    network, accelerator = design.design.network, design.design.accelerator
+    network, targets = design.design.network, design.design.targets
     return {
         "schema": SCHEMA,
         "kind": "design",
         "id": design.evaluation.id,
         "experiment": experiment,
         "network": {"family": network.family, "choices": dict(network.choices)},
-        "accelerator": {
-            "template": accelerator.name,
-            "choices": dict(accelerator.choices),
-            "machine": _machine(accelerator),
-        },
+        **({} if targets else _accelerator(design.design.accelerator)),
         "metrics": {**design.evaluation.metrics, **design.extras},
         **({"fidelity": design.evaluation.fidelity} if design.evaluation.fidelity else {}),
-        "layers": [_layer(cost.layer) for cost in design.cost.layers],
-        "mappings": {cost.layer.name: cost.mapping.to_data() for cost in design.cost.layers},
+        **({} if targets else _mapped(design.cost)),
+        **({"targets": _targets(design)} if targets else {}),
+    }
+
+
+def _targets(design: FrontDesign) -> dict[str, Any]:
+    """Every target's machine, and how each layer is mapped on it."""
+    pairs = zip(design.design.targets, design.costs, strict=True)
+    return {label: {**_accelerator(machine), **_mapped(cost)} for (label, machine), cost in pairs}
+
+
+def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
+    machine = asdict(accelerator)
+    del machine["choices"]  # they stand beside the machine
+    facts = {"template": accelerator.name, "choices": dict(accelerator.choices), "machine": machine}
+    return {"accelerator": facts}
+
+
+def _mapped(cost: Cost) -> dict[str, Any]:
+    return {
+        "layers": [_layer(layer.layer) for layer in cost.layers],
+        "mappings": {layer.layer.name: layer.mapping.to_data() for layer in cost.layers},
     }
 
 
@@ -52,12 +68,6 @@ def _layer(layer: Layer) -> dict[str, Any]:
     """The layer's fields that are not at their default."""
     defaults = {field.name: field.default for field in fields(layer)}
     return {name: value for name, value in asdict(layer).items() if value != defaults[name]}
-
-
-def _machine(accelerator: Accelerator) -> dict[str, Any]:
-    machine = asdict(accelerator)
-    del machine["choices"]  # they stand beside the machine
-    return machine
 
 
 def _plain(data: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from coevo import pareto
 from coevo.design import Accuracy, Evaluation, Front, FrontDesign, Results
 from coevo.errors import RunError
-from coevo.evaluate import JointSpace
+from coevo.evaluate import JointSpace, on_target
 from coevo.metrics import METRICS, inputs_of
 from coevo.protocols import CostModel
 from coevo.study.final import with_final
@@ -146,8 +146,10 @@ def _complete(
         return ()
     designs = [joint.design(np.array(evaluation.genome, dtype=np.int64)) for evaluation in evaluations]
     workloads = [joint.workload(design.network) for design in designs]
-    pairs = [(workload, design.accelerator) for workload, design in zip(workloads, designs, strict=True)]
-    costs = cost.evaluate(pairs, jobs)
+    machines = [list(design.machines.values()) for design in designs]
+    pairs = [(workload, machine) for workload, of in zip(workloads, machines, strict=True) for machine in of]
+    found = iter(cost.evaluate(pairs, jobs))
+    costs = [tuple(next(found) for _ in of) for of in machines]
     complete = tuple(map(FrontDesign, evaluations, designs, workloads, costs, accuracies))
     for design in complete:
         _check_score(design)
@@ -156,14 +158,13 @@ def _complete(
 
 def _check_score(found: FrontDesign) -> None:
     """Refuses a breakdown that is not of the figures beside it."""
-    given: dict[str, object] = {
-        "cost": found.cost,
-        "workload": found.workload,
-        "accelerator": found.design.accelerator,
-    }
-    for metric in METRICS.values():
-        column, wanted = metric.quantity.column, inputs_of(metric)
-        if wanted <= given.keys() and column in found.evaluation.metrics:
+    for (label, machine), cost in zip(found.design.machines.items(), found.costs, strict=True):
+        given: dict[str, object] = {"cost": cost, "workload": found.workload, "accelerator": machine}
+        for own in METRICS.values():
+            metric, wanted = on_target(own, label) if label else own, inputs_of(own)
+            column = metric.quantity.column
+            if not wanted <= given.keys() or column not in found.evaluation.metrics:
+                continue
             now = float(metric.compute(**{name: given[name] for name in wanted}))
             then = found.evaluation.metrics[column]
             if not math.isclose(now, then, rel_tol=1e-9):

@@ -17,7 +17,8 @@ from typing import Any
 
 from coevo.accelerator.template import Template, load_template
 from coevo.errors import CoevoError, RunError
-from coevo.evaluate import JointSpace
+from coevo.evaluate import JointSpace, Targets
+from coevo.evaluate.targets import Across
 from coevo.library import find_plugin, fingerprint, parse_yaml, plugin_file
 from coevo.networks import SpaceFile, build_family, load_space
 from coevo.protocols import CostModel, Task
@@ -71,6 +72,8 @@ class Sources:
         cost_settings: Its settings, complete.
         near_file: The experiment's file, an absolute path; what the cost model's name is relative to.
         plugins: Digests of the user's own Python files by absolute path.
+        targets: The machines that every network is for, where there are several: label, template, values of fields.
+        across: What figures are over the targets.
     """
 
     space: Source
@@ -82,6 +85,8 @@ class Sources:
     cost_settings: Mapping[str, Any]
     near_file: str
     plugins: Mapping[str, str]
+    targets: tuple[tuple[str, Source, Mapping[str, Any]], ...] = ()
+    across: Across = "worst"
 
     def to_data(self) -> dict[str, Any]:
         """Returns the sources as plain data."""
@@ -100,6 +105,8 @@ class Sources:
             data["cost_settings"],
             data["near_file"],
             data["plugins"],
+            tuple((label, Source(**source), choices) for label, source, choices in data.get("targets", ())),
+            data.get("across", "worst"),
         )
 
     def build(self, folder: Path) -> tuple[JointSpace, CostModel]:
@@ -116,7 +123,9 @@ class Sources:
             with self.space.opened() as file:
                 space = load_space(file)
                 templates = [_template(source, vary) for source, vary in self.templates]
-                joint = joint_space(space, templates, self.task, self.deployment, self.fixed)
+                machines = {label: _template(source, {}).build(chosen) for label, source, chosen in self.targets}
+                targets = Targets(machines, self.across) if machines else None
+                joint = joint_space(space, templates, self.task, self.deployment, self.fixed, targets)
             plugin = find_plugin("cost", self.cost, self.near_file)
             cost: CostModel = plugin(plugin.Settings.model_validate(self.cost_settings))
         except RunError:
@@ -145,13 +154,14 @@ def joint_space(
     task: Task,
     deployment: Task | None,
     fixed: Mapping[str, Any] | None,
+    targets: Targets | None = None,
 ) -> JointSpace:
-    """Returns the joint space of a network space and templates.
+    """Returns the joint space of a network space and templates or targets.
 
     Raises:
         ValueError: As `JointSpace`.
     """
-    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment)
+    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment, targets)
 
 
 def _template(source: Source, vary: Mapping[str, Any] | None) -> Template:

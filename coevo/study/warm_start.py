@@ -179,6 +179,8 @@ def adopted(joint: JointSpace, design: Design) -> list[Genomes]:
         if dict(design.network.choices) != joint.fixed:
             raise ValueError("the network is fixed here, and another")
         network = {}
+    if joint.targets is not None:
+        return [joint.genome(network)]
     template = joint.templates.get(design.accelerator.name)
     if template is not None:
         choices = dict(design.accelerator.choices)

@@ -208,7 +208,7 @@ def build(
             if "error_pct" in figures and "error" in objectives
             else None
         )
-        known.setdefault(design.id, (evaluation, FrontDesign(evaluation, design, work, costs, accuracy)))
+        known.setdefault(design.id, (evaluation, FrontDesign(evaluation, design, work, (costs,), accuracy)))
     evaluations = tuple(evaluation for evaluation, _ in known.values())
     best = nondominated([e.values for e in evaluations], [e.violation for e in evaluations]) if evaluations else []
     front = [known[e.id][1] for e, on in zip(evaluations, best, strict=True) if on]

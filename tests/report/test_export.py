@@ -63,7 +63,8 @@ def test_a_design_file_keeps_the_bits_of_its_layers(results: Results, tmp_path: 
     narrow = (replace(design.cost.layers[0], layer=replace(design.cost.layers[0].layer, bits=(4, 8, None))),)
     layers = (*narrow, *design.cost.layers[1:])
     file = tmp_path / "narrow.yaml"
-    file.write_text(design_yaml(replace(design, cost=replace(design.cost, detail=lambda: layers)), results.name))
+    cost = replace(design.cost, detail=lambda: layers)
+    file.write_text(design_yaml(replace(design, costs=(cost,)), results.name))
     assert [layer.bits for layer in read_design(file).workload.layers] == [(4, 8, None), *[None] * (len(layers) - 1)]
     file.write_text(file.read_text().replace("bits: [4, 8, null]", "bits: [4, 0, null]"))
     with pytest.raises(SpecError, match="at least 1 bit"):
@@ -86,3 +87,11 @@ def test_the_strict_reader_takes_it_and_finds_text_where_text_was(results: Resul
     assert document.data["id"] == "12e4567890"
     assert document.data["experiment"] == "0123"
     assert document.data["metrics"]["macs"] == 1e7
+
+
+def test_a_design_file_that_says_how_its_accuracy_was_measured_is_read(results: Results, tmp_path: Path) -> None:
+    design = results.front.designs[0]
+    file = tmp_path / "measured.yaml"
+    measured = replace(design, evaluation=replace(design.evaluation, fidelity="5 epochs"))
+    file.write_text(design_yaml(measured, results.name))
+    assert read_design(file).id == design.evaluation.id

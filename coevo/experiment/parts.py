@@ -1,0 +1,71 @@
+"""What the loader of an experiment needs of a part: plug-ins with their settings, contents, and where a mistake is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from coevo.errors import SpecError
+from coevo.library import Document, FieldPath, read_yaml
+
+
+class Plugin(NamedTuple):
+    """A plug-in that an experiment names, with its settings checked."""
+
+    name: str
+    plugin: Any
+    settings: BaseModel
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Name and complete settings as plain data."""
+        return {"name": self.name, **self.settings.model_dump(mode="json")}
+
+    def __str__(self) -> str:
+        given = ((key, value) for key, value in self.data.items() if key != "name" and value not in (None, ""))
+        settings = ", ".join(f"{key} {value}" for key, value in given)
+        return f"{self.name} ({settings})" if settings else self.name
+
+
+def texts(data: object) -> Iterator[str]:
+    """All texts in plain data: a section may name plug-ins at any depth."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping | list):
+        for part in data.values() if isinstance(data, Mapping) else data:
+            yield from texts(part)
+
+
+def content(file: str) -> dict[str, Any]:
+    """Returns what a YAML file holds."""
+    return read_yaml(Path(file)).data
+
+
+@contextmanager
+def located(document: Document, path: FieldPath) -> Iterator[None]:
+    """Gives an error that names no line the place in the experiment that led to it."""
+    try:
+        yield
+    except SpecError as error:
+        if error.line or error.file not in ("", document.file):
+            raise
+        raise document.error(_deepened(document, path, error.field), error.problem) from None
+
+
+def _deepened(document: Document, path: FieldPath, dotted: str) -> FieldPath:
+    """Follows a dotted field below a path as far as the document has it; keys may themselves hold dots."""
+    here: Any = document.data
+    for step in path:
+        here = here[step]
+    parts = dotted.split(".")
+    while isinstance(here, dict):
+        keys = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+        key = next((key for key in keys if key in here), None)
+        if key is None:
+            break
+        path, here, parts = (*path, key), here[key], parts[key.count(".") + 1 :]
+    return path
