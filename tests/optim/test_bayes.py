@@ -38,6 +38,7 @@ def volume(plugin: Any, budget: int, seed: int, **settings: Any) -> float:
 # -- the search ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_hardware_says_helps_and_what_is_learnt_beats_random_in_both_of_two_seeds():
     for seed in range(2):
         known, learnt = (volume(Bayes, 60, seed, hardware=hardware, pool=512) for hardware in ("known", "learnt"))

@@ -48,7 +48,7 @@ def test_the_optimisers_are_found():
 class TestEveryOptimiser:
     def test_asks_canonical_genomes_each_once(self, name):
         problem = AnalyticProblem()
-        asked = play(build(name, problem), problem, rounds=6)
+        asked = play(build(name, problem), problem, rounds=4)
         for genomes in asked:
             assert genomes.dtype == np.int64
             assert genomes.ndim == 2 and len(genomes) > 0

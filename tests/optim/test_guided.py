@@ -45,7 +45,7 @@ def volume(problem: AnalyticProblem, trainings: int, seed: int, **settings: Any)
     return pareto.hypervolume(np.array(found), CORNER)
 
 
-@pytest.mark.parametrize("learner", ["gaussian_process", "gradient_boosting"])
+@pytest.mark.parametrize("learner", ["gaussian_process", pytest.param("gradient_boosting", marks=pytest.mark.slow)])
 def test_learning_errors_finds_more_with_a_third_of_the_trainings(learner):
     for seed in range(2):
         plain = volume(AnalyticProblem(), 90, seed, error_model="none")

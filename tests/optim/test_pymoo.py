@@ -75,6 +75,7 @@ class Slope(AnalyticProblem):
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 class TestEveryAlgorithm:
+    @pytest.mark.slow
     def test_finds_as_much_as_pymoo_does_by_itself(self, algorithm):
         settings = PymooSettings(algorithm=algorithm)
         ours, direct = [], []

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from coevo import pareto
 from coevo.optim.nsga2 import NSGA2, NSGA2Settings
@@ -64,6 +65,7 @@ def test_hardware_first_keeps_one_machine_that_costs_less_than_most():
     assert cheaper > 0.75
 
 
+@pytest.mark.slow
 def test_joint_search_finds_more_than_hardware_first_with_the_same_trainings():
     _, values, violation = search(sequential(0, order="hardware_first"), 34)
     _, found, broken = search(NSGA2(PROBLEM, NSGA2Settings(), np.random.default_rng(0)), 34)
