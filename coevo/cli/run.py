@@ -27,7 +27,11 @@ SETTING = click.option(
 @click.command()
 @click.argument("experiment")
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder; runs/<experiment's name> if not given.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes to use; all cores if not given. Changes no result.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes to use; all cores if not given. Changes no result, except in steady state.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
 @click.option("--quiet", is_flag=True, help="Prints only where the report lies.")
 @SETTING
@@ -103,8 +107,9 @@ def _line(progress: Progress) -> str:
     best = " ".join(f"{name} {value:.4g}" for name, value in progress.best.items())
     volume = "" if progress.hypervolume is None else f"hypervolume {progress.hypervolume:.4f} | "
     left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left | "
+    flying = f"{progress.in_flight} in flight | " if progress.in_flight else ""
     return (
-        f"{progress.fraction:4.0%} {left}generation {progress.step} | {progress.evaluations} designs, "
+        f"{progress.fraction:4.0%} {left}generation {progress.step} | {flying}{progress.evaluations} designs, "
         f"{progress.trainings} trainings, {progress.infeasible} infeasible | {volume}best {best or 'none yet'}"
     )
 

@@ -3,6 +3,7 @@
 from coevo.evaluate.constraints import Constraint
 from coevo.evaluate.evaluator import Evaluator, HardwareScore, computed_metrics, needs_accuracy
 from coevo.evaluate.joint import TEMPLATE, JointSpace
+from coevo.evaluate.trainings import KeyedTrainings, takes_one_by_one
 
 __all__ = [
     "TEMPLATE",
@@ -10,6 +11,8 @@ __all__ = [
     "Evaluator",
     "HardwareScore",
     "JointSpace",
+    "KeyedTrainings",
     "computed_metrics",
     "needs_accuracy",
+    "takes_one_by_one",
 ]

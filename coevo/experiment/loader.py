@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from platform import python_version
@@ -18,7 +17,8 @@ from coevo.accuracy.data import shown_name
 from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
-from coevo.evaluate import Constraint, JointSpace, computed_metrics, needs_accuracy
+from coevo.evaluate import Constraint, JointSpace, computed_metrics, needs_accuracy, takes_one_by_one
+from coevo.experiment.located import located
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file, read_yaml
 from coevo.metrics import METRICS, find_metric
@@ -89,6 +89,7 @@ class Loader:
         self.model: AccuracyModel | None = None
         if self.accuracy is not None:
             self.model = self._built("accuracy", self.accuracy, self.accuracy.settings, self.file)
+        self._check_steady_state()
         self.final = self._final()
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
@@ -114,6 +115,7 @@ class Loader:
             identity=identity,
             header=self._header(identity),
             final=self.final,
+            in_flight=None if self.spec.steady_state is None else self.spec.steady_state.in_flight,
         )
 
     @property
@@ -126,7 +128,7 @@ class Loader:
     def _objectives(self) -> tuple[Metric, ...]:
         metrics: dict[str, Metric] = {}
         for i, name in enumerate(self.spec.objectives):
-            with _located(self.document, ("objectives", i)):
+            with located(self.document, ("objectives", i)):
                 metric = find_metric(name, self.file)
             if metric.quantity.column in metrics:
                 raise self.document.error(("objectives", i), f"{name!r} stands twice; remove one")
@@ -159,12 +161,25 @@ class Loader:
             problem = "nothing is trained, for no objective or constraint needs the accuracy; budget designs instead"
             raise self.document.error(("budget", "trainings"), problem)
 
+    def _check_steady_state(self) -> None:
+        if self.spec.steady_state is None:
+            return
+        if not self.trains or self.accuracy is None or self.model is None:
+            problem = "nothing is trained, so no worker ever waits for another; remove it"
+            raise self.document.error(("steady_state",), problem)
+        if not takes_one_by_one(self.model):
+            raise self.document.error(
+                ("accuracy", "name"),
+                f"{self.accuracy.name!r} scores the networks of a batch together, which steady_state never has; take a "
+                "model that judges each network alone, such as train, or remove steady_state",
+            )
+
     def _plugin(self, section: str, kind: str, data: Mapping[str, Any], path: FieldPath = ()) -> _Plugin:
         path = path or (section,)
         name = data.get("name")
         if not isinstance(name, str):
             raise self.document.error((*path, "name"), "is missing; name the plug-in")
-        with _located(self.document, (*path, "name")):
+        with located(self.document, (*path, "name")):
             plugin = find_plugin(kind, name, self.file)
         for part in ("Settings", *_SOCKETS[kind]):
             if not hasattr(plugin, part):
@@ -183,7 +198,7 @@ class Loader:
 
     def _built(self, section: str, plugin: _Plugin, *arguments: object) -> Any:
         try:
-            with _located(self.document, (section,) if section in self.document.data else ()):
+            with located(self.document, (section,) if section in self.document.data else ()):
                 return plugin.plugin(*arguments)
         except TypeError as error:
             if ".py:" not in plugin.name:
@@ -191,13 +206,13 @@ class Loader:
             raise self.document.error((section, "name"), f"{plugin.name!r} cannot be built: {error}") from error
 
     def _space(self) -> SpaceFile:
-        with _located(self.document, ("network", "space")):
+        with located(self.document, ("network", "space")):
             return load_space(self.spec.network.space, self.file)
 
     def _templates(self) -> tuple[Template, ...]:
         templates: dict[str, Template] = {}
         for i, entry in enumerate(self._accelerators):
-            with _located(self.document, ("accelerators", i)):
+            with located(self.document, ("accelerators", i)):
                 template = load_template(entry.template, self.file, entry.vary)
             if template.name in templates or template.name == NETWORK.removesuffix("."):
                 problem = f"the template name {template.name!r} is taken; give the file's `name` another value"
@@ -213,7 +228,7 @@ class Loader:
         """What networks are trained for, and what they are scored for if that differs."""
         wanted = self.spec.deployment
         if model is not None:
-            with _located(self.document, ()):
+            with located(self.document, ()):
                 task = model.task
             if wanted is None:
                 return task, None
@@ -251,10 +266,10 @@ class Loader:
         except ValueError as error:
             raise self.document.error(("network", "fixed"), str(error)) from None
         if self.trains and (check := getattr(self.model, "check", None)) is not None:
-            with _located(self.document, ("accuracy",)):
+            with located(self.document, ("accuracy",)):
                 check(joint.family)
         if self.final is not None and (check := getattr(self.final.model, "check", None)) is not None:
-            with _located(self.document, ("final",)):
+            with located(self.document, ("final",)):
                 check(joint.family)
         first, _ = joint.attempt(np.zeros(len(joint.space.genes), dtype=np.int64))
         try:
@@ -297,6 +312,8 @@ class Loader:
             "optimizer": self.optimizer.data,
             "seed": spec.seed,
             "plugins": {name: fingerprint(path) for name, path in self._plugins.items()},
+            # Absent where it is not given: runs that were made before there was such a thing go on.
+            **({} if spec.steady_state is None else {"steady_state": spec.steady_state.model_dump()}),
         }
 
     def _header(self, identity: Mapping[str, Any]) -> Header:
@@ -327,6 +344,8 @@ class Loader:
             "accuracy": self.accuracy.name if self.trains and self.accuracy is not None else "none",
             "versions": ", ".join(f"{name} {v}" for name, v in {**versions(), "Python": python_version()}.items()),
         }
+        if self.spec.steady_state is not None:
+            facts["schedule"] = f"steady state, {self.spec.steady_state.in_flight} trainings in flight"
         if self.trains and self.accuracy is not None and "data" in self.accuracy.data:
             facts["data set"] = str(self.accuracy.data["data"])
             if isinstance(self.accuracy.settings, DataSettings):
@@ -365,29 +384,3 @@ def _texts(data: object) -> Iterator[str]:
 
 def _content(file: str) -> dict[str, Any]:
     return read_yaml(Path(file)).data
-
-
-@contextmanager
-def _located(document: Document, path: FieldPath) -> Iterator[None]:
-    """Gives an error that names no line the place in the experiment that led to it."""
-    try:
-        yield
-    except SpecError as error:
-        if error.line or error.file not in ("", document.file):
-            raise
-        raise document.error(_deepened(document, path, error.field), error.problem) from None
-
-
-def _deepened(document: Document, path: FieldPath, dotted: str) -> FieldPath:
-    """Follows a dotted field below a path as far as the document has it; keys may themselves hold dots."""
-    here: Any = document.data
-    for step in path:
-        here = here[step]
-    parts = dotted.split(".")
-    while isinstance(here, dict):
-        keys = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
-        key = next((key for key in keys if key in here), None)
-        if key is None:
-            break
-        path, here, parts = (*path, key), here[key], parts[key.count(".") + 1 :]
-    return path

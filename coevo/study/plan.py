@@ -117,6 +117,7 @@ class Plan:
             folder do not.
         header: For reports.
         final: How the front is trained anew at the end; None if it is not.
+        in_flight: Trainings that are under way at a time in steady state (`coevo.study.steady`); None for batches.
     """
 
     joint: JointSpace
@@ -131,6 +132,7 @@ class Plan:
     identity: Mapping[str, Any]
     header: Header
     final: FinalPlan | None = None
+    in_flight: int | None = None
 
     def evaluator(self, jobs: int = 1) -> Evaluator:
         """Returns what scores genomes, with ``jobs`` processes to use."""

@@ -35,14 +35,16 @@ class Schedule(Protocol):
     """How a study goes on.
 
     Attributes:
-        step: The last `ask`, from 0.
         told: What the last `work` told the optimiser.
         ended: Why there is nothing more to do; empty as long as there is.
     """
 
-    step: int
     told: tuple[Evaluation, ...]
     ended: str
+
+    @property
+    def step(self) -> int:
+        """The last `ask`, from 0."""
 
     @property
     def in_flight(self) -> int:

@@ -18,6 +18,7 @@ from coevo.study.plan import Plan
 from coevo.study.progress import Progress, Tracker
 from coevo.study.results import collect, evaluation_of
 from coevo.study.search import EXHAUSTED, PAUSED, SPENT, Schedule, Search
+from coevo.study.steady import SteadyState
 
 
 class Study:
@@ -25,7 +26,8 @@ class Study:
 
     Nothing of the optimiser is stored. A run that was stopped, even killed, is resumed by replay: the optimiser is
     built again from the seed and told what the log says until its questions are new. So it ends with the same front
-    as a run that was never stopped. The run folder is held until `close`; a study is a context manager.
+    as a run that was never stopped (in steady state: as one whose trainings ended in the order that the log holds). The
+    run folder is held until `close`; a study is a context manager.
 
         with experiment.study() as study:
             for progress in study.iterate():
@@ -35,7 +37,7 @@ class Study:
     Args:
         plan: What to run.
         folder: The run folder; made, or resumed if it holds the same experiment.
-        jobs: Processes to use; no result depends on it.
+        jobs: Processes to use; no result depends on it, but in steady state the order in which trainings end.
 
     Raises:
         RunError: The folder is in use, damaged, or belongs to another experiment (the text says what differs); or
@@ -60,7 +62,9 @@ class Study:
             self._log.store.close()
             raise
         self._search = Search(plan, self.folder, self.evaluator, optimizer, self._log, self._tracker)
-        self._schedule: Schedule = Generations(self._search)
+        self._schedule: Schedule = (
+            Generations(self._search) if plan.in_flight is None else SteadyState(self._search, plan.in_flight)
+        )
         self._began = (time.monotonic(), self._search.fraction)
 
     def close(self) -> None:
@@ -100,7 +104,11 @@ class Study:
         yield from self.plan.final.train(self.plan.joint.family, list(networks.values()), self._log.store, self._jobs)
 
     def iterate(self) -> Iterator[Progress]:
-        """Runs, and yields a snapshot after every new design; the caller may stop at any of them and go on later."""
+        """Runs, and yields a snapshot after every new design; the caller may stop at any of them and go on later.
+
+        In steady state, a snapshot after every `tell` of new designs. Trainings under way are ended with the iteration
+        and begun anew by the next one.
+        """
         limit = self.plan.budget.time_limit_s
         self._deadline = None if limit is None else time.monotonic() + limit
         self._began = (time.monotonic(), self._search.fraction)
@@ -145,6 +153,7 @@ class Study:
             fraction,
             self._seconds_left(fraction),
             self.ended,
+            self._schedule.in_flight,
         )
 
     # -- results -----------------------------------------------------------------------------------------------
