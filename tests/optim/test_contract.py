@@ -183,11 +183,11 @@ class TestEveryOptimiser:
 
     def test_told_one_at_a_time_it_asks_new_designs_and_the_same_ones_again_from_the_same_seed(self, name):
         problem = AnalyticProblem()
-        asked = play_steadily(build(name, problem), problem, tells=32)
+        asked = play_steadily(build(name, problem), problem, tells=20)
         rows = np.concatenate(asked)
         np.testing.assert_array_equal(problem.space.canonical(rows), rows)
-        assert len(np.unique(rows, axis=0)) == len(rows) >= 32
-        assert_same(asked, play_steadily(build(name, problem), problem, tells=32))
+        assert len(np.unique(rows, axis=0)) == len(rows) >= 20
+        assert_same(asked, play_steadily(build(name, problem), problem, tells=20))
 
     def test_told_one_at_a_time_it_exhausts_a_small_space_too(self, name):
         problem = AnalyticProblem(genes=TINY)

@@ -60,11 +60,11 @@ def test_as_many_trainings_are_in_flight_as_the_experiment_says_until_the_last(s
 
 
 def test_no_worker_is_idle_before_the_last_trainings_begin_while_in_batches_they_wait(sessions):
-    budget = "budget={trainings: 40}"
+    budget = "budget={trainings: 25}"
     (steady,) = sessions(*STEADY, budget, jobs=4, out="steady")
     batches = sessions(TIMED, budget, jobs=4, out="batches")
     assert steady.idle <= 3 * 20  # what the last three leave free, at most the longest training each
-    assert steady.idle / steady.worked < 0.1
+    assert steady.idle / steady.worked < 0.2
     assert sum(one.idle for one in batches) / sum(one.worked for one in batches) > 0.5
 
 
