@@ -40,7 +40,8 @@ def run(
 ) -> None:
     """Runs EXPERIMENT (a YAML file, or the name of one that ships with coevo) and writes its report.
 
-    A run that was interrupted, even killed, goes on by the same command and ends with the same front.
+    A run that was interrupted, even killed, goes on by the same command and ends with the same front (in steady state: as
+    if its trainings had ended in the order that the log holds).
     """
     from coevo.experiment import load_experiment
 
@@ -83,6 +84,8 @@ def _introduce(study: Study) -> None:
     print(f"{header.name}: {facts['optimiser']}, seed {facts['seed']}, budget {facts['budget']}")
     joint = f"{sizes['network']:,} networks x {sizes['hardware']:,} accelerators = {sizes['joint']:.3g} co-designs"
     print(f"spaces: {joint}; run folder {study.folder}")
+    if "schedule" in facts:
+        print(facts["schedule"])
     if study.resumed:
         print(f"goes on from {study.resumed:,} designs")
 
