@@ -40,8 +40,8 @@ def run(
 ) -> None:
     """Runs EXPERIMENT (a YAML file, or the name of one that ships with coevo) and writes its report.
 
-    A run that was interrupted, even killed, goes on by the same command and ends with the same front (in steady state: as
-    if its trainings had ended in the order that the log holds).
+    A run that was interrupted, even killed, goes on by the same command and ends with the same front (in steady state,
+    as if its trainings had ended in the order that the log holds).
     """
     from coevo.experiment import load_experiment
 

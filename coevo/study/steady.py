@@ -317,7 +317,7 @@ class SteadyState:
                 raise self._search.log.diverged(next(iter(flight.designs))[0])
             allowed = self._room >= len(flight.designs) and self._may_train()
             self._flights[key] = flight
-            if False:
+            if not allowed:
                 self._put_back(key)
 
     def _put_back(self, key: str) -> None:
