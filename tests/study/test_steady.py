@@ -83,6 +83,25 @@ def test_a_result_is_told_before_the_next_training_begins_whatever_ends_first(ru
     assert order != sorted(order)
 
 
+def test_all_designs_of_a_network_that_were_asked_for_while_it_was_trained_are_told_with_it(run, workplace):
+    run(*STEADY, "budget.designs=90", "optimizer={batch: 3, mutate: 0.2}", f"optimizer.name={FAKES}:Optimizer", jobs=4)
+    store = Store(workplace / "run", read_only=True)
+    trainings = {(row.step, row.position): row.training for row in store.rows() if row.training}
+    store.close()
+    asks, landed, late = 0, set(), 0
+    for event in events_of(workplace / "run"):
+        asks += event.kind == "ask"
+        if event.kind == "start":
+            landed.add(event.training)
+        if event.kind == "tell" and (keys := {trainings.get(place) for place in event.places} & landed):
+            (key,) = keys
+            landed.remove(key)
+            waiting = {place for place, other in trainings.items() if other == key and place[0] < asks}
+            assert waiting == set(event.places)
+            late += len({step for step, _ in waiting}) > 1
+    assert late
+
+
 @pytest.mark.parametrize("designs", [1, 7, 33])
 def test_a_budget_of_designs_is_spent_exactly(run, designs):
     assert len(run(*STEADY, f"budget.designs={designs}", jobs=3).evaluations) == designs
