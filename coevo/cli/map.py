@@ -321,7 +321,8 @@ def _text(mapped: Sequence[_Mapped], machine: Accelerator, objective: str) -> st
 def _compared(one: _Mapped, objective: str) -> str:
     """The user's mapping against the mapper's."""
     from coevo.report.energy import energy_unit, ratio
-    from coevo.report.loop_nest import edp, text_table
+    from coevo.report.loop_nest import edp
+    from coevo.report.tables import aligned
 
     if one.best is None:
         return "the mapper finds no valid mapping of its own on this machine"
@@ -336,17 +337,18 @@ def _compared(one: _Mapped, objective: str) -> str:
         (edp(one.cost), edp(one.best)),
     )
     rows.append(("yours / best", *(f"{ratio(yours, best):.4g}" for yours, best in pairs), ""))
-    return "against the mapper\n" + text_table(rows)
+    return "against the mapper\n" + aligned(rows)
 
 
 def _front_text(front: Sequence[LayerCost]) -> str:
     """A line per mapping of the front; their nests are in the JSON."""
     from coevo.report.energy import energy_unit
-    from coevo.report.loop_nest import edp, text_table
+    from coevo.report.loop_nest import edp
+    from coevo.report.tables import aligned
 
     size, unit = energy_unit(front[0].total_energy_pj)
     rows: list[Sequence[str]] = [(unit, "cycles", "EDP J x cycles", "utilization", "bound by")]
     for cost in front:
         figures = (f"{cost.total_energy_pj / size:.6g}", f"{cost.cycles:,.0f}", f"{edp(cost):.4g}")
         rows.append((*figures, f"{cost.utilization:.1%}", cost.bound_by))
-    return "front by energy and latency\n" + text_table(rows, left=0)
+    return "front by energy and latency\n" + aligned(rows, left=0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from coevo.compare.comparison import Comparison, Standing
 from coevo.compare.figures import figures_of
 from coevo.report.figures import saved, styled
 from coevo.report.files import write_atomically
+from coevo.report.tables import aligned, csv_text
 
 _HEAD = ("optimiser", "median", "quartiles", "IGD+", "rank", "designs", "p (best)")
 _SURE = 0.05
@@ -64,11 +63,7 @@ def text_table(comparison: Comparison) -> str:
     for budget, standings in comparison.standings.items():
         lines.append(f"{_budget(comparison, budget)}: share of {_measured_by(comparison)}")
         rows = [_cells(label, standing, standings) for label, standing in _sorted(standings)]
-        widths = [max(len(row[i]) for row in (_HEAD, *rows)) for i in range(len(_HEAD))]
-        lines += [
-            "  " + "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in (_HEAD, *rows)
-        ]
+        lines.append(aligned([_HEAD, *rows]))
     return "\n".join(lines)
 
 
@@ -100,15 +95,13 @@ def _measured_by(comparison: Comparison) -> str:
 
 def _csv(comparison: Comparison) -> str:
     """A row per budget, optimiser and seed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("budget", "optimizer", "seed", "share", "igd_plus"))
+    rows = []
     for budget, standings in comparison.standings.items():
         for label, standing in standings.items():
             for i, (share, distance) in enumerate(zip(standing.shares, standing.distances, strict=True)):
                 seed = comparison.spec.first_seed + i
-                writer.writerow((budget, label, seed, f"{share:.6g}", f"{distance:.6g}"))
-    return text.getvalue()
+                rows.append((budget, label, seed, f"{share:.6g}", f"{distance:.6g}"))
+    return csv_text(("budget", "optimizer", "seed", "share", "igd_plus"), rows)
 
 
 def _page(comparison: Comparison, figures: dict[str, str]) -> str:

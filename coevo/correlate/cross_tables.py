@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from coevo.correlate.cross import FIGURES, Crossing
 from coevo.report.files import write_atomically
+from coevo.report.tables import aligned, csv_text
 
 
 def cross_text(found: Crossing) -> str:
@@ -22,14 +20,14 @@ def cross_text(found: Crossing) -> str:
     for t in found.transfers:
         beyond = (_number(100 * t.excess[name], 1) for name in FIGURES)
         rows.append((t.front, t.machine, str(t.networks), str(t.left_out), _number(t.hypervolume, 3), *beyond))
-    lines += ["", *_aligned([head, *rows])]
+    lines += ["", aligned([head, *rows], left=2)]
     ranked = [(f"{name} Spearman", f"{name} Kendall") for name in FIGURES[:2]]
     head = ("machines", "networks", *(column for pair in ranked for column in pair))
     rows = []
     for r in found.rankings:
         alike = (_number(of[name], 3) for name in FIGURES[:2] for of in (r.spearman, r.kendall))
         rows.append((" / ".join(r.machines), str(r.networks), *alike))
-    return "\n".join([*lines, "", *_aligned([head, *rows])])
+    return "\n".join([*lines, "", aligned([head, *rows])])
 
 
 def write_cross(found: Crossing, folder: Path) -> list[Path]:
@@ -41,17 +39,23 @@ def write_cross(found: Crossing, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     excess = [f"excess_{name}" for name in FIGURES]
     transfers = [
-        [t.front, t.machine, t.networks, t.left_out, t.hypervolume, *(t.excess[name] for name in FIGURES)]
+        [
+            t.front,
+            t.machine,
+            t.networks,
+            t.left_out,
+            *map(_known, (t.hypervolume, *(t.excess[name] for name in FIGURES))),
+        ]
         for t in found.transfers
     ]
     names = [f"{statistic}_{name}" for name in FIGURES[:2] for statistic in ("spearman", "kendall")]
     rankings = [
-        [*r.machines, r.networks, *(of[name] for name in FIGURES[:2] for of in (r.spearman, r.kendall))]
+        [*r.machines, r.networks, *(_known(of[name]) for name in FIGURES[:2] for of in (r.spearman, r.kendall))]
         for r in found.rankings
     ]
     files = {
-        "transfer.csv": _csv(["front", "machine", "networks", "left_out", "hypervolume_share", *excess], transfers),
-        "ranking.csv": _csv(["machine", "other_machine", "networks", *names], rankings),
+        "transfer.csv": csv_text(["front", "machine", "networks", "left_out", "hypervolume_share", *excess], transfers),
+        "ranking.csv": csv_text(["machine", "other_machine", "networks", *names], rankings),
     }
     for name, text in files.items():
         write_atomically(folder / name, text)
@@ -62,14 +66,5 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row] for row in rows)
-    return text.getvalue()
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

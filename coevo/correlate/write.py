@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from coevo.correlate.correlation import Results, Rung
 from coevo.report.colours import FRONT, KNEE
 from coevo.report.figures import saved, styled
 from coevo.report.files import write_atomically
+from coevo.report.tables import aligned, csv_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +48,7 @@ def write_results(results: Results, folder: Path | str) -> Path:
         RunError: A file cannot be written.
     """
     folder = Path(folder)
-    write_atomically(folder / "correlation.csv", _csv(COLUMNS, (_row(rung) for rung in _sorted(results))))
+    write_atomically(folder / "correlation.csv", csv_text(COLUMNS, (_row(rung) for rung in _sorted(results))))
     write_atomically(folder / "networks.csv", _networks(results))
     with styled():
         for name, image in saved("correlation", _figure(results)):
@@ -74,12 +73,7 @@ def text_table(results: Results) -> str:
         )
         for rung in _sorted(results)
     ]
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in (head, *rows)
-    ]
-    return "\n".join(line.rstrip() for line in lines)
+    return aligned([head, *rows])
 
 
 def _sorted(results: Results) -> list[Rung]:
@@ -109,15 +103,7 @@ def _networks(results: Results) -> str:
         )
         for i, network in enumerate(results.networks)
     )
-    return _csv((*genes, "reference", *(rung.label for rung in rungs)), rows)
-
-
-def _csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text((*genes, "reference", *(rung.label for rung in rungs)), rows)
 
 
 def _figure(results: Results) -> Figure:

@@ -28,6 +28,7 @@ class Archive:
         self.values: Array = np.empty((0, len(problem.objectives)))
         self.violation: Array = np.empty(0)
         self.is_network = is_network(problem.space)
+        self._problem = problem
 
     def add(self, genomes: Genomes, values: Array, violation: Array) -> None:
         """Takes in designs ``(batch, gene)`` with their figures."""
@@ -45,14 +46,17 @@ class Archive:
         """Returns the first feasible design of each network that has one, as a row, by the network's key."""
         return self._first(np.flatnonzero(self.violation == 0))
 
-    def failed(self, allowed: NDArray[np.bool_]) -> dict[bytes, int]:
-        """Returns the first design of each network that came to nothing although hardware allowed it.
+    def known(self) -> dict[bytes, Array]:
+        """Returns the values ``(objective,)`` of each network's first feasible design, by the network's key."""
+        return {key: self.values[row] for key, row in self.measured().items()}
 
-        Args:
-            allowed: Whether hardware allows each design ``(design,)``.
-        """
+    def failed(self) -> dict[bytes, int]:
+        """Returns the first design of each network that came to nothing although hardware allowed it."""
+        rows = np.flatnonzero(self.violation > 0)
+        if not len(rows):
+            return {}
+        failed = self._first(rows[self._problem.hardware(self.genomes[rows])[1] == 0])
         measured = self.measured()
-        failed = self._first(np.flatnonzero((self.violation > 0) & allowed))
         return {key: row for key, row in failed.items() if key not in measured}
 
     def _first(self, rows: NDArray[np.int64]) -> dict[bytes, int]:

@@ -13,13 +13,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from coevo.optim.archive import Archive
-from coevo.optim.derived import Bounded, PartialSearch
-from coevo.optim.nsga2 import NSGA2, NSGA2Settings
+from coevo.optim.derived import Bounded, SearchInParts
+from coevo.optim.nsga2 import NSGA2Settings, toolbox_of
 from coevo.optim.operators import scaled, spread
 from coevo.optim.pairing import Pairing
 from coevo.optim.ranges import Range
-from coevo.optim.unseen import Seen, check_told, left_open
+from coevo.optim.unseen import left_open
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes
 
@@ -47,7 +46,7 @@ class ConstrainedSettings(BaseModel):
     pairings: int = Field(default=16, ge=1)
 
 
-class Constrained:
+class Constrained(SearchInParts):
     """Searches within one budget after the other, over and over.
 
     Args:
@@ -59,44 +58,25 @@ class Constrained:
     Settings: ClassVar[type[BaseModel]] = ConstrainedSettings
 
     def __init__(self, problem: Problem, settings: ConstrainedSettings, rng: np.random.Generator) -> None:
-        self._problem = problem
+        super().__init__(problem, rng)
         self._settings = settings
-        self._rng = rng
-        self._seen = Seen(problem.space)
-        self._archive = Archive(problem)
-        toolbox = NSGA2(problem, NSGA2Settings(), rng).toolbox
+        toolbox = toolbox_of(problem.space, NSGA2Settings(), rng)
         self._pairing = Pairing(problem, toolbox, settings.trials, settings.pairings, rng)
         inner = NSGA2Settings(error_model=settings.error_model, offspring=settings.offspring)
         objective = int(np.argmax(left_open(problem)))
-        self._searches = [PartialSearch(Bounded(problem, objective, bounds), inner, rng) for bounds in self._budgets()]
+        for bounds in self._budgets():
+            self._search(Bounded(problem, objective, bounds), inner)
         self._turn = 0
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
-        for _ in self._searches:
-            search = self._searches[self._turn % len(self._searches)]
+        for _ in self.searches:
+            search = self.searches[self._turn % len(self.searches)]
             self._turn += 1
             asked = self._seen.fresh(search.ask())
             if len(asked):
                 return self._pairing.of(asked, self._archive.genomes, self._seen)
         return self._seen.draw(self._rng, 1)
-
-    def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
-        """Takes in designs ``(batch, gene)``, asked for or not.
-
-        Args:
-            genomes: Canonical.
-            values: ``(batch, objective)``, minimised; rows with violation > 0 are not read.
-            violation: ``(batch,)``, 0 if feasible.
-
-        Raises:
-            ValueError: As `check_told`.
-        """
-        values, violation = check_told(self._problem, genomes, values, violation)
-        self._seen.add(genomes)
-        self._archive.add(genomes, values, violation)
-        for search in self._searches:
-            search.tell(genomes, values, violation)
 
     def _budgets(self) -> Array:
         """Returns bounds ``(budget, objective)``, the loosest last; that of the objective left over means nothing."""

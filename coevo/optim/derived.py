@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from deap import base
 from numpy.typing import NDArray
 
 from coevo.design import Quantity
+from coevo.optim.archive import Archive
 from coevo.optim.nsga2 import NSGA2, NSGA2Settings
+from coevo.optim.unseen import Seen, check_told
 from coevo.protocols import Array, Problem, is_network
 from coevo.space import Genomes, Space
 
@@ -149,11 +150,6 @@ class PartialSearch:
         self.part = part
         self._search = NSGA2(part, settings, rng)
 
-    @property
-    def toolbox(self) -> base.Toolbox:
-        """NSGA-II's operators."""
-        return self._search.toolbox
-
     def ask(self) -> Genomes:
         """Returns designs ``(batch, gene)`` of the part."""
         return self.part.joined(self._search.ask())
@@ -162,3 +158,45 @@ class PartialSearch:
         """Takes in those designs that are of the part; see `coevo.protocols.Optimizer.tell`."""
         own, here = self.part.parted(genomes)
         self._search.tell(own[here], *self.part.judged(values[here], violation[here]))
+
+
+class SearchInParts:
+    """What optimisers that search parts of a problem share: they tell each part what concerns it.
+
+    Args:
+        problem: The whole.
+        rng: Source of all its randomness.
+
+    Attributes:
+        searches: Of the parts; they may come later, and are then told what the archive holds.
+    """
+
+    def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
+        self._problem = problem
+        self._rng = rng
+        self._seen = Seen(problem.space)
+        self._archive = Archive(problem)
+        self.searches: list[PartialSearch] = []
+
+    def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
+        """Takes in designs ``(batch, gene)``, asked for or not.
+
+        Args:
+            genomes: Canonical.
+            values: ``(batch, objective)``, minimised; rows with violation > 0 are not read.
+            violation: ``(batch,)``, 0 if feasible.
+
+        Raises:
+            ValueError: As `check_told`.
+        """
+        values, violation = check_told(self._problem, genomes, values, violation)
+        self._seen.add(genomes)
+        self._archive.add(genomes, values, violation)
+        for search in self.searches:
+            search.tell(genomes, values, violation)
+
+    def _search(self, part: Derived, settings: NSGA2Settings) -> None:
+        """Adds the search of a part."""
+        search = PartialSearch(part, settings, self._rng)
+        search.tell(self._archive.genomes, self._archive.values, self._archive.violation)
+        self.searches.append(search)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -10,11 +10,14 @@ import numpy as np
 from coevo.learning.features import VIEWS, Encoding, Features, gene_features
 from coevo.learning.process import Process, evidence
 from coevo.learning.regression import boosted_trees
+from coevo.optim.archive import Archive
 from coevo.protocols import Array, Problem, is_network
 from coevo.space import Genomes
 
 Learner = Literal["gaussian_process", "gradient_boosting"]
 
+OPTIMISM = 1.0
+"""Standard deviations by which a search takes unknown values to be better than expected."""
 TREES = 16
 """Boosted ensembles, each of a bootstrap of the networks: how they differ says how little is known."""
 
@@ -99,6 +102,12 @@ class ErrorModel:
         self._model = process if self._learner == "gaussian_process" else BoostedModel(encoded, values, self._rng)
         self._luck = _Luck(process, self._encode(failed)) if len(failed) else None
 
+    def learn(self, archive: Archive, column: int) -> None:
+        """Learns what an archive knows of an objective, the column of its values: of two networks at the least."""
+        rows = list(archive.measured().values())
+        failed = list(archive.failed().values())
+        self.fit(archive.genomes[rows], archive.values[rows, column], archive.genomes[failed])
+
     def bound(self, genomes: Genomes, deviations: float) -> Array:
         """Returns the expected value plus so many standard deviations, of genomes' networks ``(batch,)``."""
         assert self._model is not None
@@ -160,3 +169,35 @@ class _Luck:
         good = self._process.likeness(encoded).sum(axis=1) + _RIDGE
         bad = self._process.likeness(encoded, self._failed).sum(axis=1)
         return np.asarray(good / (good + bad))
+
+
+def hoped(
+    problem: Problem,
+    archive: Archive,
+    known: Mapping[bytes, Array],
+    models: Mapping[int, ErrorModel],
+    genomes: Genomes,
+) -> tuple[Array, Array]:
+    """Returns figures of designs whose networks need not be trained, the unknown ones on the optimistic side.
+
+    Args:
+        problem: What is searched.
+        archive: Names networks.
+        known: Values ``(objective,)`` of networks trained, by their keys.
+        models: Of the objectives that only a training tells, by column.
+        genomes: ``(design, gene)``.
+
+    Returns:
+        values ``(design, objective)``: the hardware's exact, others known or `OPTIMISM` deviations better than
+        expected; 0 where the violation ``(design,)``, of hardware's constraints, is positive.
+    """
+    values, violation = problem.hardware(genomes)
+    values = values.copy()
+    keys = archive.network_keys(genomes)
+    for column, model in models.items():
+        values[:, column] = [known[key][column] if key in known else np.nan for key in keys]
+        guessed = np.isnan(values[:, column]) & (violation == 0)
+        if guessed.any():
+            values[guessed, column] = model.bound(genomes[guessed], -OPTIMISM)
+    values[violation > 0] = 0.0
+    return values, violation

@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.optim.archive import Archive
-from coevo.optim.error_model import ErrorModel
+from coevo.optim.error_model import ErrorModel, hoped
 from coevo.optim.expected_gain import RHO
-from coevo.optim.guided import OPTIMISM
-from coevo.optim.nsga2 import LEAST_MEASURED, NSGA2, NSGA2Settings
+from coevo.optim.nsga2 import LEAST_MEASURED, NSGA2Settings, toolbox_of
 from coevo.optim.operators import spread
 from coevo.optim.pairing import Pairing
 from coevo.optim.proposals import propose
@@ -92,7 +91,7 @@ class Gradient:
         self._asked: set[bytes] = set()
         self._unknown = np.flatnonzero(left_open(problem)).tolist() if self._archive.is_network.any() else []
         self._models = {k: ErrorModel(problem, settings.error_model, rng) for k in self._unknown}
-        toolbox = NSGA2(problem, NSGA2Settings(), rng).toolbox
+        toolbox = toolbox_of(problem.space, NSGA2Settings(), rng)
         self._pairing = Pairing(problem, toolbox, settings.trials, settings.pairings, rng)
 
     def ask(self) -> Genomes:
@@ -168,15 +167,9 @@ class Gradient:
 
     def _losses(self) -> Losses:
         """Learns from what was told, and returns what gives designs their losses."""
-        measured = self._archive.measured()
-        rows = list(measured.values())
-        if self._unknown:
-            allowed = self._problem.hardware(self._archive.genomes)[1] == 0
-            failed = self._archive.genomes[[*self._archive.failed(allowed).values()]]
-            for k, model in self._models.items():
-                model.fit(self._archive.genomes[rows], self._archive.values[rows, k], failed)
-        known = {key: self._archive.values[row] for key, row in measured.items()}
-        return Losses(self._problem, self._archive, self._models, known, self._range)
+        for column, model in self._models.items():
+            model.learn(self._archive, column)
+        return Losses(self._problem, self._archive, self._models, self._range)
 
 
 class Losses:
@@ -186,24 +179,16 @@ class Losses:
 
     Args:
         problem: What is searched.
-        archive: Names networks.
+        archive: What is known.
         models: Of the objectives that only a training tells, by column.
-        known: Values of the networks trained ``(objective,)``, by key.
         scale: Of the objectives.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        archive: Archive,
-        models: dict[int, ErrorModel],
-        known: dict[bytes, Array],
-        scale: Range,
-    ) -> None:
+    def __init__(self, problem: Problem, archive: Archive, models: dict[int, ErrorModel], scale: Range) -> None:
         self._problem = problem
         self._archive = archive
+        self._known = archive.known()
         self._models = models
-        self._known = known
         self._scale = scale
         self._scaled: dict[bytes, Array] = {}
 
@@ -217,15 +202,7 @@ class Losses:
         return np.asarray(weighted.max(axis=1) + RHO * weighted.sum(axis=1))
 
     def _score(self, genomes: Genomes) -> Array:
-        values, violation = self._problem.hardware(genomes)
-        values = values.copy()
-        networks = self._archive.network_keys(genomes)
-        for k, model in self._models.items():
-            values[:, k] = [self._known[key][k] if key in self._known else np.nan for key in networks]
-            guessed = np.isnan(values[:, k]) & (violation == 0)
-            if guessed.any():
-                values[guessed, k] = model.bound(genomes[guessed], -OPTIMISM)
-        values[violation > 0] = 1.0
+        values, violation = hoped(self._problem, self._archive, self._known, self._models, genomes)
         return np.where(violation[:, None] > 0, 1.0 + violation[:, None], self._scale.scaled(values))
 
 

@@ -19,7 +19,7 @@ from deap import base
 
 from coevo import pareto
 from coevo.optim.archive import Archive
-from coevo.optim.error_model import ErrorModel
+from coevo.optim.error_model import ErrorModel, hoped
 from coevo.optim.expected_gain import Front, Rows, greedy
 from coevo.optim.operators import bred, spread
 from coevo.optim.ranges import Range
@@ -27,8 +27,6 @@ from coevo.optim.unseen import Seen, first_of_equal
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes
 
-OPTIMISM = 1.0
-"""Standard deviations by which a search takes errors to be better than expected."""
 CANDIDATES = 256
 """Networks that the expected gain is computed for: those that would gain most if they were as good as hoped."""
 DRAWS = 32
@@ -100,24 +98,20 @@ class GuidedSearch:
             One design of each network to be trained ``(at most count, gene)``, the most promising first; and new
             designs of networks known already that would be on the front ``(free, gene)``.
         """
-        measured = archive.measured()
-        rows = list(measured.values())
-        errors = dict(zip(measured, archive.values[rows, self._unknown].tolist(), strict=True))
-        allowed = self._problem.hardware(archive.genomes)[1] == 0
-        failed = archive.failed(allowed)
-        self._model.fit(archive.genomes[rows], archive.values[rows, self._unknown], archive.genomes[[*failed.values()]])
-        pool = self._explore(archive, errors)
+        known = archive.known()
+        self._model.learn(archive, self._unknown)
+        pool = self._explore(archive, known)
         told = archive.values[archive.violation == 0]
         scale = Range(told.shape[1], (np.arange(told.shape[1]) != self._unknown) & self._logarithmic)
         scale.add(told)
         front = Front(scale.scaled(told))
-        closed = {*measured, *failed, *archive.network_keys(pending)}
+        closed = {*known, *archive.failed(), *archive.network_keys(pending)}
         chosen = self._choose(pool, scale, front, pending, closed, count)
-        return chosen, self._free(pool, scale, front, errors, seen)
+        return chosen, self._free(pool, scale, front, known, seen)
 
     # -- the inner search --------------------------------------------------------------------------------------
 
-    def _explore(self, archive: Archive, errors: Mapping[bytes, float]) -> Pool:
+    def _explore(self, archive: Archive, known: Mapping[bytes, Array]) -> Pool:
         """Searches with predicted errors, from the front and designs spread over the space."""
         feasible = archive.violation == 0
         best = self._toolbox.select(archive.values[feasible], archive.violation[feasible], self._population // 2)
@@ -125,11 +119,11 @@ class GuidedSearch:
             [archive.genomes[feasible][best], spread(self._problem.space, self._population - len(best), self._rng)]
         )
         genomes = genomes[first_of_equal(genomes)]
-        values, violation = self._score(genomes, archive, errors)
+        values, violation = self._score(genomes, archive, known)
         met = [(genomes, values, violation)]
         for _ in range(self._generations):
             children = self._children(genomes, values, violation)
-            scored = children, *self._score(children, archive, errors)
+            scored = children, *self._score(children, archive, known)
             met.append(scored)
             together = [np.concatenate(parts) for parts in zip((genomes, values, violation), scored, strict=True)]
             first = first_of_equal(together[0])
@@ -140,16 +134,9 @@ class GuidedSearch:
         rows = [row for row in first_of_equal(genomes) if violation[row] == 0]
         return Pool(genomes[rows], values[rows], archive.network_keys(genomes[rows]))
 
-    def _score(self, genomes: Genomes, archive: Archive, errors: Mapping[bytes, float]) -> tuple[Array, Array]:
+    def _score(self, genomes: Genomes, archive: Archive, known: Mapping[bytes, Array]) -> tuple[Array, Array]:
         """Figures of genomes ``(batch, gene)``: the hardware's exact, the error known or optimistic."""
-        values, violation = self._problem.hardware(genomes)
-        values = values.copy()
-        keys = archive.network_keys(genomes)
-        values[:, self._unknown] = [errors.get(key, np.nan) for key in keys]
-        guessed = np.isnan(values[:, self._unknown]) & (violation == 0)
-        values[guessed, self._unknown] = self._model.bound(genomes[guessed], -OPTIMISM)
-        values[violation > 0] = 0.0
-        return values, violation
+        return hoped(self._problem, archive, known, {self._unknown: self._model}, genomes)
 
     def _children(self, genomes: Genomes, values: Array, violation: Array) -> Genomes:
         """Breeds as many canonical genomes as the inner population holds."""
@@ -191,9 +178,9 @@ class GuidedSearch:
         chosen = greedy(gain, np.arange(len(groups)), min(count, len(groups)))
         return pool.genomes[[groups[i][0] for i in chosen]]
 
-    def _free(self, pool: Pool, scale: Range, front: Front, errors: Mapping[bytes, float], seen: Seen) -> Genomes:
+    def _free(self, pool: Pool, scale: Range, front: Front, known: Mapping[bytes, Array], seen: Seen) -> Genomes:
         """Returns new designs of known networks that no design told dominates ``(free, gene)``, the best first."""
-        rows = [row for row, key in enumerate(pool.networks) if key in errors and not seen.has(pool.genomes[row])]
+        rows = [row for row, key in enumerate(pool.networks) if key in known and not seen.has(pool.genomes[row])]
         points = scale.scaled(pool.values[rows])
         gains = np.array([front.gain(points[i : i + 1]) for i in range(len(rows))])
         order = np.argsort(-gains, kind="stable")[: min(MOST_FREE, int(np.count_nonzero(gains > 0)))]

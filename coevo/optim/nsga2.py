@@ -40,7 +40,7 @@ from coevo.optim.pairing import Pairing
 from coevo.optim.proposals import SPARE, propose
 from coevo.optim.unseen import Seen, check_told, first_of_equal, left_open
 from coevo.protocols import Array, Problem
-from coevo.space import Genomes
+from coevo.space import Genomes, Space
 
 OFFSPRING = 8
 """Networks per ask where errors are learnt, unless set."""
@@ -90,6 +90,17 @@ class NSGA2Settings(BaseModel):
     log_costs: bool = True
 
 
+def toolbox_of(space: Space, settings: NSGA2Settings, rng: np.random.Generator) -> base.Toolbox:
+    """Returns ``choose``, ``mate``, ``mutate`` and ``select`` (`coevo.optim.operators`) as settings say."""
+    toolbox = base.Toolbox()
+    toolbox.register("choose", choose, rng=rng)
+    mating = {"crossover": settings.crossover, "block_crossover": settings.block_crossover}
+    toolbox.register("mate", mate, blocks=blocks(space), **mating, rng=rng)
+    toolbox.register("mutate", mutate, space=space, mutations=settings.mutations, step=settings.step, rng=rng)
+    toolbox.register("select", select)
+    return toolbox
+
+
 class NSGA2:
     """Proposes children of the best designs known.
 
@@ -115,20 +126,7 @@ class NSGA2:
         self._violation: Array = np.empty(0)
         self._archive = Archive(problem)
         self._pending: dict[bytes, Genomes] = {}
-        self.toolbox = base.Toolbox()
-        self.toolbox.register("choose", choose, rng=rng)
-        self.toolbox.register(
-            "mate",
-            mate,
-            blocks=blocks(problem.space),
-            crossover=settings.crossover,
-            block_crossover=settings.block_crossover,
-            rng=rng,
-        )
-        self.toolbox.register(
-            "mutate", mutate, space=problem.space, mutations=settings.mutations, step=settings.step, rng=rng
-        )
-        self.toolbox.register("select", select)
+        self.toolbox = toolbox_of(problem.space, settings, rng)
         self._pairing = Pairing(problem, self.toolbox, settings.trials, settings.pairings, rng)
 
     def ask(self) -> Genomes:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from coevo.optim.derived import Narrowed, PartialSearch
+from coevo.optim.derived import Narrowed, SearchInParts
 from coevo.optim.nsga2 import NSGA2Settings
-from coevo.optim.unseen import Seen, check_told
 from coevo.protocols import Array, Problem, is_network
 from coevo.space import Genomes
 
@@ -38,7 +37,7 @@ class PrunedSettings(BaseModel):
     error_model: Literal["gaussian_process", "gradient_boosting", "none"] = "gaussian_process"
 
 
-class Pruned:
+class Pruned(SearchInParts):
     """Searches what is not dear.
 
     Args:
@@ -50,32 +49,15 @@ class Pruned:
     Settings: ClassVar[type[BaseModel]] = PrunedSettings
 
     def __init__(self, problem: Problem, settings: PrunedSettings, rng: np.random.Generator) -> None:
-        self._problem = problem
-        self._rng = rng
-        self._seen = Seen(problem.space)
+        super().__init__(problem, rng)
         part = Narrowed(problem, kept_choices(problem, settings.drop, rng))
-        self._search = PartialSearch(part, NSGA2Settings(error_model=settings.error_model), rng)
+        self._search(part, NSGA2Settings(error_model=settings.error_model))
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
-        asked = self._seen.fresh(self._search.ask())
+        asked = self._seen.fresh(self.searches[0].ask())
         self._seen.add(asked)
         return asked if len(asked) else self._seen.draw(self._rng, 1)
-
-    def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
-        """Takes in designs ``(batch, gene)``, asked for or not.
-
-        Args:
-            genomes: Canonical.
-            values: ``(batch, objective)``, minimised; rows with violation > 0 are not read.
-            violation: ``(batch,)``, 0 if feasible.
-
-        Raises:
-            ValueError: As `check_told`.
-        """
-        values, violation = check_told(self._problem, genomes, values, violation)
-        self._seen.add(genomes)
-        self._search.tell(genomes, values, violation)
 
 
 def kept_choices(problem: Problem, drop: float, rng: np.random.Generator) -> list[NDArray[np.int64]]:

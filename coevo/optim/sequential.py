@@ -14,12 +14,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo import pareto
-from coevo.optim.archive import Archive
-from coevo.optim.derived import OneMachine, PartialSearch
-from coevo.optim.nsga2 import NSGA2, NSGA2Settings
+from coevo.optim.derived import OneMachine, SearchInParts
+from coevo.optim.nsga2 import NSGA2Settings, toolbox_of
 from coevo.optim.pairing import Pairing
-from coevo.optim.unseen import Seen, check_told
-from coevo.protocols import Array, Problem, is_network
+from coevo.optim.unseen import Seen
+from coevo.protocols import Problem, is_network
 from coevo.space import Genomes
 
 MACHINES = 256
@@ -49,7 +48,7 @@ class SequentialSettings(BaseModel):
     pairings: int = Field(default=16, ge=1)
 
 
-class Sequential:
+class Sequential(SearchInParts):
     """Searches one side after the other.
 
     Args:
@@ -61,44 +60,23 @@ class Sequential:
     Settings: ClassVar[type[BaseModel]] = SequentialSettings
 
     def __init__(self, problem: Problem, settings: SequentialSettings, rng: np.random.Generator) -> None:
-        self._problem = problem
+        super().__init__(problem, rng)
         self._settings = settings
-        self._rng = rng
-        self._seen = Seen(problem.space)
-        self._archive = Archive(problem)
         self._asked: set[bytes] = set()
         self._paired = False
-        self._search: PartialSearch | None = None
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
-        if self._search is None:
-            settings = NSGA2Settings(error_model=self._settings.error_model)
-            self._search = PartialSearch(OneMachine(self._problem, self._machine()), settings, self._rng)
-            self._search.tell(self._archive.genomes, self._archive.values, self._archive.violation)
-        asked = self._seen.fresh(self._search.ask() if not self._done else self._afterwards())
+        if not self.searches:
+            self._search(
+                OneMachine(self._problem, self._machine()), NSGA2Settings(error_model=self._settings.error_model)
+            )
+        asked = self._seen.fresh(self.searches[0].ask() if not self._done else self._afterwards())
         if not len(asked):
             asked = self._seen.draw(self._rng, 1)
         self._seen.add(asked)
         self._asked.update(self._archive.network_keys(asked))
         return asked
-
-    def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
-        """Takes in designs ``(batch, gene)``, asked for or not.
-
-        Args:
-            genomes: Canonical.
-            values: ``(batch, objective)``, minimised; rows with violation > 0 are not read.
-            violation: ``(batch,)``, 0 if feasible.
-
-        Raises:
-            ValueError: As `check_told`.
-        """
-        values, violation = check_told(self._problem, genomes, values, violation)
-        self._seen.add(genomes)
-        self._archive.add(genomes, values, violation)
-        if self._search is not None:
-            self._search.tell(genomes, values, violation)
 
     @property
     def _done(self) -> bool:
@@ -115,7 +93,7 @@ class Sequential:
             key: i for i, key in reversed(list(enumerate(self._archive.network_keys(self._archive.genomes[best]))))
         }
         networks = self._archive.genomes[best][sorted(first.values())]
-        toolbox = NSGA2(self._problem, NSGA2Settings(), self._rng).toolbox
+        toolbox = toolbox_of(self._problem.space, NSGA2Settings(), self._rng)
         pairing = Pairing(self._problem, toolbox, self._settings.trials, self._settings.pairings, self._rng)
         return pairing.of(networks, self._archive.genomes, Seen(self._problem.space))
 

@@ -16,6 +16,7 @@ from coevo.accelerator.machine import Accelerator, Memory
 from coevo.design import LayerCost
 from coevo.mapping import LevelMapping
 from coevo.report.energy import energy_parts, energy_unit, ratio
+from coevo.report.tables import aligned
 from coevo.workload import DIMS, OPERANDS, Layer
 
 WIDTH = 80
@@ -146,7 +147,7 @@ def _accesses(cost: LayerCost, machine: Accelerator, form: str) -> str:
             if any(figures):
                 energy = f"{cost.energy_pj[i, j] / size:.4g}"
                 rows.append((memory.name, operand, f"{counts[i]:,}", *(f"{x:{form}}" for x in figures), energy))
-    return text_table(rows, left=2)
+    return aligned(rows, left=2)
 
 
 def levels_table(cost: LayerCost, machine: Accelerator) -> str:
@@ -169,7 +170,7 @@ def levels_table(cost: LayerCost, machine: Accelerator) -> str:
         )
     total = (f"{cost.cycles:,.0f}", "", f"{cost.total_energy_pj / size:.4g}", "100.0%", "")
     rows.append(("total", *total))
-    return "cycles that each level needs (the slowest sets the layer's), and energy\n" + text_table(rows, bar=True)
+    return "cycles that each level needs (the slowest sets the layer's), and energy\n" + aligned(rows, bar=True)
 
 
 def _limited(memory: Memory) -> bool:
@@ -187,21 +188,7 @@ def network_table(costs: Sequence[LayerCost], machine: Accelerator) -> str:
     busy = sum(x.layer.operations for x in costs) / (machine.pes * cycles)
     product = energy / 1e12 * cycles
     rows.append(("total", f"{cycles:,.0f}", "", f"{busy:.1%}", f"{energy / size:.4g}", f"{product:.4g}"))
-    return text_table(rows)
-
-
-def text_table(rows: Sequence[Sequence[str]], left: int = 1, bar: bool = False) -> str:
-    """Returns rows of equal length as lines, the first ``left`` columns aligned left, so the last if it is a bar."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    aligned = [i < left or (bar and i == len(widths) - 1) for i in range(len(widths))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if to_left else cell.rjust(width)
-            for cell, width, to_left in zip(row, widths, aligned, strict=True)
-        )
-        for row in rows
-    ]
-    return "\n".join("  " + line.rstrip() for line in lines)
+    return aligned(rows)
 
 
 def _cut(name: str, width: int) -> str:

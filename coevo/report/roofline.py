@@ -7,8 +7,6 @@ min(peak, i x bandwidth).
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +17,8 @@ from numpy.typing import NDArray
 from coevo.accelerator.machine import Accelerator
 from coevo.design import LayerCost
 from coevo.report.energy import energy_parts, ratio
-from coevo.report.loop_nest import shape, text_table
+from coevo.report.loop_nest import shape
+from coevo.report.tables import aligned, csv_text
 
 Array = NDArray[np.float64]
 
@@ -95,7 +94,7 @@ def bounds_text(costs: Sequence[LayerCost], machine: Accelerator) -> str:
         used = ratio(sum(x.total_energy_pj for x in some), energy)
         busy = sum(x.layer.operations for x in some) / (machine.pes * spent)
         rows.append((name, str(len(some)), f"{spent / cycles:.1%}", f"{used:.1%}", f"{busy:.1%}"))
-    return "\n".join(("what bounds the layers:", text_table(rows), _roofs(found)))
+    return "\n".join(("what bounds the layers:", aligned(rows), _roofs(found)))
 
 
 def _roofs(found: Roofline) -> str:
@@ -117,15 +116,13 @@ def bounds(costs: Sequence[LayerCost], machine: Accelerator) -> list[str]:
 def layers_csv(costs: Sequence[LayerCost], machine: Accelerator) -> str:
     """Returns a row per layer with all that the figures show, units in the columns' names."""
     found = roofline(costs, machine)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     parts = energy_parts(costs, machine)
     head = ["number", "layer", "kind", "shape", "operations", "cycles", "bound_by", "utilization"]
     rates = ["operations_per_offchip_byte", "operations_per_cycle"]
-    writer.writerow([*head, *rates, "energy_pj", *(f"energy_{name}_pj" for name in parts)])
+    rows = []
     for i, x in enumerate(costs):
         own = energy_parts([x], machine)
         figures = [x.cycles, x.bound_by, x.utilization, float(found.intensity[i]), float(found.rate[i])]
         energies = [x.total_energy_pj, *(own.get(name, 0.0) for name in parts)]
-        writer.writerow([i + 1, x.layer.name, x.layer.kind, shape(x.layer), x.layer.operations, *figures, *energies])
-    return text.getvalue()
+        rows.append([i + 1, x.layer.name, x.layer.kind, shape(x.layer), x.layer.operations, *figures, *energies])
+    return csv_text([*head, *rates, "energy_pj", *(f"energy_{name}_pj" for name in parts)], rows)

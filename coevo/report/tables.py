@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from coevo.design import EXTRAS, Evaluation, Quantity, Results
@@ -64,11 +64,30 @@ def _row(results: Results, evaluation: Evaluation, extras: Mapping[str, float]) 
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    return csv_text(columns, ([row.get(column) for column in columns] for row in rows))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Returns a table as CSV, a line per row, empty cells for None."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    writer.writerows([_cell(cell) for cell in row] for row in rows)
     return text.getvalue()
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1, bar: bool = False) -> str:
+    """Returns rows of equal length as lines, the first ``left`` columns aligned left, so the last if it is a bar."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    to_left = [i < left or (bar and i == len(widths) - 1) for i in range(len(widths))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if flush else cell.rjust(width)
+            for cell, width, flush in zip(row, widths, to_left, strict=True)
+        )
+        for row in rows
+    ]
+    return "\n".join("  " + line.rstrip() for line in lines)
 
 
 def _cell(value: Any) -> str:

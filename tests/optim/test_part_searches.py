@@ -79,13 +79,13 @@ def test_constrained_search_asks_within_one_budget_after_the_other(monkeypatch: 
     budgets = optimizer._budgets()
     assert budgets.shape == (3, 3) and (np.diff(budgets[:, 1:], axis=0) > 0).all()
     asked: list[tuple[int, np.ndarray]] = []
-    for i, search in enumerate(optimizer._searches):
+    for i, search in enumerate(optimizer.searches):
         monkeypatch.setattr(search, "ask", lambda i=i, ask=search.ask: asked.append((i, ask())) or asked[-1][1])
     play(optimizer, 6)
     assert [i for i, _ in asked] == [0, 1, 2, 0, 1, 2]
-    beyond = [optimizer._searches[i].part.hardware(genomes)[1] for i, genomes in asked]
+    beyond = [optimizer.searches[i].part.hardware(genomes)[1] for i, genomes in asked]
     assert all((of == 0).mean() > 0.9 for (i, _), of in zip(asked, beyond, strict=True) if i > 0)
-    tightest, loosest = (optimizer._searches[i].part.hardware(asked[2][1])[1] for i in (0, 2))
+    tightest, loosest = (optimizer.searches[i].part.hardware(asked[2][1])[1] for i in (0, 2))
     assert (tightest > 0).any() and (tightest >= loosest).all()
 
 
