@@ -18,6 +18,7 @@ from coevo.cli.listing import list_known
 from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
 from coevo.cli.validate import validate
+from coevo.cli.verify import verify
 from coevo.errors import CoevoError
 
 INTERRUPTED = 130
@@ -50,6 +51,7 @@ for command in (
     exact,
     cross,
     export,
+    verify,
 ):
     app.add_command(command)
 
