@@ -36,11 +36,11 @@ def verify(run_folder: str, backend: str, form: str, mapper: bool, seconds: floa
     from coevo.report import write_report
     from coevo.report.files import write_atomically
     from coevo.study import load_results
-    from coevo.timeloop.process import MAPPER, MODEL, Timeloop, check
+    from coevo.timeloop.process import MAPPER, MODEL, Format, Timeloop, check
     from coevo.verify.against import verify as verify_front
     from coevo.verify.write import table, verified_csv, verified_json
 
-    way = "v4" if form == "v4" else "flat"
+    way: Format = "v4" if form == "v4" else "flat"
     check(way, MODEL, *([MAPPER] if mapper else []))
     results, folder = load_results(Path(run_folder)), Path(run_folder)
     designs = results.front.designs

@@ -29,7 +29,9 @@ def read_verified(folder: Path) -> Mapping[str, Any] | None:
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] != 1 or not all({"id", "target", "failure", "furthest"} <= row.keys() for row in data["designs"]):
+        if data["schema"] != 1 or not all(
+            {"id", "target", "failure", "furthest"} <= row.keys() for row in data["designs"]
+        ):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise RunError(f"{path}: is damaged; remove it, or run `coevo verify` again") from None

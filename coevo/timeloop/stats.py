@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,30 +13,56 @@ from coevo.mapping import Mapping as LoopMapping
 from coevo.timeloop.form import LETTERS
 
 _CYCLES = re.compile(r"^Cycles: (\d+)\s*$", re.MULTILINE)
-_ENERGY = re.compile(r"^[\w ]*[Ee]nergy \(total\)\s*: ([0-9.eE+-]+) pJ\s*$", re.MULTILINE)
+_PART = re.compile(r"^(?:=== (?P<level>\S+) ===|(?P<network>\S+) <==> \S+)\s*$")
+_TENSOR = re.compile(r"^ {4}(?P<tensor>Weights|Inputs|Outputs):\s*$")
+_ENERGY = re.compile(r"^ +(?P<what>[\w ]*[Ee]nergy) \(total\) *: (?P<pj>[0-9.eE+-]+) pJ\s*$")
 _DIMS = {letter: dim for dim, letter in LETTERS.items()}
+
+LEAKAGE = "leakage"
+"""Stands for a tensor in `Stats.energies_pj`."""
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What Timeloop says of one layer: cycles, and the energy of all levels and networks [pJ]."""
+    """What Timeloop says of one layer.
+
+    Attributes:
+        cycles: Of the layer.
+        energies_pj: By level and tensor [pJ], that of the network below the level included; the tensor of what a
+            level leaks is `LEAKAGE`, that of the operations empty.
+    """
 
     cycles: int
-    energy_pj: float
+    energies_pj: Mapping[tuple[str, str], float]
+
+    @property
+    def energy_pj(self) -> float:
+        """Energy in all [pJ]."""
+        return sum(self.energies_pj.values())
 
 
 def read_stats(text: str) -> Stats:
-    """Reads a ``stats.txt``: the summary's cycles, and the sum of all totals of energy, given to a hundredth of a pJ.
+    """Reads a ``stats.txt``: the summary's cycles, and all totals of energy, which are given to a hundredth of a pJ.
 
     The summary's own energy has but two digits after the point of a uJ.
 
     Raises:
         ValueError: The text does not give them.
     """
-    cycles, energies = _CYCLES.findall(text), _ENERGY.findall(text)
+    energies: dict[tuple[str, str], float] = {}
+    level = tensor = ""
+    for line in text.splitlines():
+        if part := _PART.match(line):
+            level, tensor = part["level"] or part["network"], ""
+        elif found := _TENSOR.match(line):
+            tensor = found["tensor"]
+        elif total := _ENERGY.match(line):
+            key = level, LEAKAGE if total["what"].startswith("Leakage") else tensor
+            energies[key] = energies.get(key, 0.0) + float(total["pj"])
+    cycles = _CYCLES.findall(text)
     if not cycles or not energies:
         raise ValueError("Timeloop's stats give no cycles or no energies")
-    return Stats(int(cycles[-1]), sum(float(energy) for energy in energies))
+    return Stats(int(cycles[-1]), energies)
 
 
 def read_mapping(text: str, names: list[str]) -> LoopMapping:

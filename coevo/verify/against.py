@@ -104,9 +104,12 @@ def verify(designs: Sequence[FrontDesign], timeloop: Timeloop, *, mapper: bool =
     for design in seen:
         for layer in design.layers:
             wanted.setdefault(_key(layer), (layer, f"design {design.label}, layer {layer.name}"))
+
+    def score(pair: tuple[SeenLayer, str]) -> Figures | BackendError:
+        return _score(pair[0], pair[1], timeloop, mapper)
+
     with ThreadPoolExecutor(jobs) as pool:
-        found = pool.map(lambda pair: _score(*pair, timeloop, mapper), wanted.values())
-        known = dict(zip(wanted, found, strict=True))
+        known = dict(zip(wanted, pool.map(score, wanted.values()), strict=True))
     return [_verdict(design, [known[_key(layer)] for layer in design.layers]) for design in seen]
 
 
