@@ -14,6 +14,7 @@ from coevo.cli.correlate import correlate
 from coevo.cli.cross import cross
 from coevo.cli.evaluate import evaluate
 from coevo.cli.export import export
+from coevo.cli.import_ import import_accelerator
 from coevo.cli.listing import list_known
 from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
@@ -52,6 +53,7 @@ for command in (
     cross,
     export,
     verify,
+    import_accelerator,
 ):
     app.add_command(command)
 
