@@ -161,6 +161,10 @@ class Form:
         pieces = tuple((PIECES[operand], count) for operand, count in self.pieces.items())
         return [*nests[:-1], Nest(inner.temporal, (*pieces, *inner.x), inner.y)]
 
+    def check(self) -> None:
+        """Raises ValueError where Timeloop cannot run the mapping's loops, as `nests` says."""
+        len(self.nests)
+
     @cached_property
     def fanouts(self) -> list[Fanout]:
         """Columns and rows below one instance of each memory ``(memory,)``.

@@ -190,7 +190,7 @@ def test_timeloops_own_mapper_can_give_the_mappings(tmp_path, monkeypatch, stand
 
 # -- coevo verify and export -----------------------------------------------------------------------------------
 
-RUN = ["run", "hardware_only", "--quiet", "--set", "budget.designs=12", "--set", "optimizer.population=6"]
+RUN = ["run", "hardware_only", "--quiet", "--set", "budget.designs=4", "--set", "optimizer.population=4"]
 
 
 @pytest.fixture(scope="module")
