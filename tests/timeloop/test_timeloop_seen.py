@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
-from machines import machine
+from timeloop_machines import machine
 
 from coevo.accelerator import load_template
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from machines import CASES, machine, mapping_of
+from timeloop_machines import CASES, machine, mapping_of
 
 from coevo.accelerator import load_template
 from coevo.cost import evaluate_mapping
