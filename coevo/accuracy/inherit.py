@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from coevo.accuracy.settings import TrainSettings
-from coevo.accuracy.train import TrainedAccuracy, weights_file
+from coevo.accuracy.train import ProcessTrainings, TrainedAccuracy, weights_file
+from coevo.accuracy.worker import Outcome
 from coevo.design import Accuracy, Network
 from coevo.errors import RunError, SpecError
 from coevo.protocols import Context, NetworkFamily, Task
@@ -78,9 +79,11 @@ class InheritedAccuracy:
             RunError: A parent's weights are gone from the run folder: without them figures would change.
             DataError, BackendError, SpecError: As `TrainedAccuracy.score`.
         """
-        for i, accuracy in self._training.score(family, networks, seed, jobs, context):
-            inherited = self._training.parents.get(networks[i].key, "") and accuracy.violation == 0
-            yield i, replace(accuracy, fidelity=f"{accuracy.fidelity}, inherited") if inherited else accuracy
+        yield from self._training.score(family, networks, seed, jobs, context)
+
+    def begin(self, family: NetworkFamily, seed: int, jobs: int = 1) -> ProcessTrainings:
+        """As `TrainedAccuracy.begin`; a network's parent is one of those told before it was added."""
+        return self._training.begin(family, seed, jobs)
 
     def close(self) -> None:
         """Ends the processes, if there are any."""
@@ -109,6 +112,11 @@ class _Training(TrainedAccuracy):
                 self.parents[network.key] = str(file)
                 plans[i] = replace(plans[i], parent=str(file), overlap=self._settings.overlap)
         return plans
+
+    def _accuracy(self, network: Network, outcome: Outcome) -> Accuracy:
+        accuracy = super()._accuracy(network, outcome)
+        inherited = self.parents.get(network.key, "") and accuracy.violation == 0
+        return replace(accuracy, fidelity=f"{accuracy.fidelity}, inherited") if inherited else accuracy
 
     def _parent(self, network: Network, context: Context) -> Network | None:
         """Returns the nearest of the trained networks, the earliest of those; None if there is none near enough."""

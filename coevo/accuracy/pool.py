@@ -18,6 +18,7 @@ import sys
 import weakref
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -59,35 +60,15 @@ class Pool:
         Raises:
             BackendError: The processes cannot start, or a task says that this machine cannot run it.
         """
-        waiting = deque(range(len(payloads)))
-        running: dict[int, int] = {}
-        tries: Counter[int] = Counter()
+        with closing(self.begin(jobs)) as tasks:
+            for payload in payloads:
+                tasks.add(payload)
+            while tasks.left:
+                yield tasks.next()
 
-        def fill() -> None:
-            while waiting and len(running) < max(1, jobs):
-                index = waiting.popleft()
-                tries[index] += 1
-                running[self._submit(payloads[index])] = index
-
-        try:
-            while waiting or running:
-                fill()
-                ticket, outcome = self._next(running)
-                index = running.pop(ticket)
-                if outcome.kind == "unable":
-                    raise BackendError(outcome.text)
-                if outcome.kind == "died" and tries[index] < _TRIES:
-                    waiting.appendleft(index)
-                    continue
-                fill()
-                yield index, outcome
-        except GeneratorExit:
-            raise
-        except BaseException:
-            self.close()  # Ctrl-C may have torn a message in two: this server cannot be talked to any more
-            raise
-        finally:
-            self._cancel(running)
+    def begin(self, jobs: int = 1) -> Tasks:
+        """Returns tasks, none yet, to which others can be added while some are running; ``jobs`` run at a time."""
+        return Tasks(self, jobs)
 
     def close(self) -> None:
         """Ends all processes; the next `run` starts them anew. Tasks under way have died."""
@@ -157,6 +138,84 @@ class Pool:
             self._end = weakref.finalize(self, _shut, self._pipe, process)
             self._pipe.send(self._opening)
         return self._pipe
+
+
+class Tasks:
+    """Tasks under way in a pool, to which others may be added; they are begun in the order of adding.
+
+    Args:
+        pool: Runs them.
+        jobs: How many run at a time.
+    """
+
+    def __init__(self, pool: Pool, jobs: int) -> None:
+        self._pool = pool
+        self._jobs = max(1, jobs)
+        self._payloads: dict[int, bytes] = {}
+        self._added = itertools.count()
+        self._waiting: deque[int] = deque()
+        self._running: dict[int, int] = {}
+        self._tries: Counter[int] = Counter()
+
+    @property
+    def left(self) -> int:
+        """How many are not done."""
+        return len(self._payloads)
+
+    def add(self, payload: bytes) -> int:
+        """Adds a task, begins it if there is room, and returns its index: tasks are counted from 0.
+
+        Raises:
+            BackendError: The processes cannot start.
+        """
+        index = next(self._added)
+        self._payloads[index] = payload
+        self._waiting.append(index)
+        with self._intact():
+            self._fill()
+        return index
+
+    def next(self) -> tuple[int, Outcome]:
+        """Waits for one of the tasks that are left, at least one, and returns its (index, outcome).
+
+        Raises:
+            BackendError: The processes cannot start, or a task says that this machine cannot run it.
+        """
+        with self._intact():
+            while True:
+                self._fill()
+                ticket, outcome = self._pool._next(self._running)
+                index = self._running.pop(ticket)
+                if outcome.kind == "unable":
+                    raise BackendError(outcome.text)
+                if outcome.kind == "died" and self._tries[index] < _TRIES:
+                    self._waiting.appendleft(index)
+                    continue
+                del self._payloads[index]
+                self._fill()
+                return index, outcome
+
+    def close(self) -> None:
+        """Cancels those that are left."""
+        self._pool._cancel(self._running)
+        self._running.clear()
+        self._waiting.clear()
+        self._payloads.clear()
+
+    @contextmanager
+    def _intact(self) -> Iterator[None]:
+        """Gives up the server where its talk is cut short: Ctrl-C may have torn a message in two."""
+        try:
+            yield
+        except BaseException:
+            self._pool.close()
+            raise
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < self._jobs:
+            index = self._waiting.popleft()
+            self._tries[index] += 1
+            self._running[self._pool._submit(self._payloads[index])] = index
 
 
 def _launch(pipe: Connection, environment: dict[str, str]) -> subprocess.Popen[bytes]:

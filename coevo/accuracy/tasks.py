@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from coevo.accuracy.pool import Pool
+from coevo.accuracy.pool import Pool, Tasks
 from coevo.accuracy.worker import Outcome, one_line, pack
 from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
@@ -61,19 +61,26 @@ class NetworkTasks:
             places.setdefault(network.key, []).append(i)
         everywhere = list(places.values())
         payloads = [
-            _pack(family, networks[same[0]], seed, None if extras is None else extras[same[0]]) for same in everywhere
+            packed(family, networks[same[0]], seed, None if extras is None else extras[same[0]]) for same in everywhere
         ]
-        if self._pool is None:
-            self._pool = Pool(
-                self._function, self._shared(), time_limit_s=self._time_limit_s, environment=_CUDA_DETERMINISM
-            )
-        for i, outcome in self._pool.run(payloads, jobs):
+        for i, outcome in self._processes().run(payloads, jobs):
             yield everywhere[i], outcome
+
+    def begin(self, jobs: int = 1) -> Tasks:
+        """Returns tasks, none yet, to which networks are added one by one as `packed`; ``jobs`` run at a time."""
+        return self._processes().begin(jobs)
 
     def close(self) -> None:
         """Ends the processes, if there are any."""
         if self._pool is not None:
             self._pool.close()
+
+    def _processes(self) -> Pool:
+        if self._pool is None:
+            self._pool = Pool(
+                self._function, self._shared(), time_limit_s=self._time_limit_s, environment=_CUDA_DETERMINISM
+            )
+        return self._pool
 
 
 def failure(outcome: Outcome, what: str = "training") -> Accuracy:
@@ -87,8 +94,18 @@ def failure(outcome: Outcome, what: str = "training") -> Accuracy:
     return Accuracy(error=1.0, violation=1.0, reason=str(reason), seconds=outcome.seconds)
 
 
-def _pack(family: NetworkFamily, network: Network, seed: int, extra: Any) -> bytes:
-    """A `NetworkTask` for the pipe."""
+def packed(family: NetworkFamily, network: Network, seed: int, extra: Any) -> bytes:
+    """Returns a `NetworkTask` for the pipe.
+
+    Args:
+        family: Builds the module.
+        network: What to run the function on.
+        seed: The run's.
+        extra: What the model adds.
+
+    Raises:
+        SpecError: The family cannot be sent.
+    """
     try:
         return pack((family, dict(network.choices), (seed, int(network.key, 16)), extra))
     except Exception as error:

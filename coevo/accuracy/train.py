@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from coevo.accuracy.data import find_file, load_split, task_of
+from coevo.accuracy.pool import Tasks
 from coevo.accuracy.settings import TrainSettings
-from coevo.accuracy.tasks import NetworkTasks, failure
+from coevo.accuracy.tasks import NetworkTasks, failure, packed
 from coevo.accuracy.worker import Outcome
 from coevo.design import Accuracy, Network, digest
 from coevo.networks.narrow import reduced
@@ -97,13 +98,37 @@ class TrainedAccuracy:
         context = context or Context()
         plans = self._plans(networks, seed, context)
         for places, outcome in self._tasks.run(family, networks, seed, jobs, plans):
-            accuracy = _accuracy(outcome)
+            accuracy = self._accuracy(networks[places[0]], outcome)
             for place in places:
                 yield place, accuracy
+
+    def begin(self, family: NetworkFamily, seed: int, jobs: int = 1) -> ProcessTrainings:
+        """Returns trainings, none yet, to which networks are added one by one (socket `Trainings`).
+
+        Args:
+            family: Builds the modules, in the training's process.
+            seed: The run's.
+            jobs: Trainings at a time.
+
+        Raises:
+            DataError, SpecError: As `score`.
+        """
+        self.check(family)
+
+        def payload(network: Network, context: Context) -> bytes:
+            return packed(family, network, seed, self._plans([network], seed, context)[0])
+
+        return ProcessTrainings(self._tasks.begin(jobs), payload, self._accuracy)
 
     def close(self) -> None:
         """Ends the processes, if there are any."""
         self._tasks.close()
+
+    def _accuracy(self, network: Network, outcome: Outcome) -> Accuracy:  # noqa: ARG002 - for those that inherit
+        """The accuracy that a network's training returned, or why it did not."""
+        if isinstance(outcome.value, Accuracy):
+            return replace(outcome.value, seconds=outcome.seconds)
+        return failure(outcome)
 
     def _plans(self, networks: Sequence[Network], seed: int, context: Context) -> list[Plan]:
         """What each network's training is told."""
@@ -154,6 +179,51 @@ class TrainedAccuracy:
 plugin = TrainedAccuracy
 
 
+class ProcessTrainings:
+    """Trainings in processes of their own (socket `Trainings`).
+
+    Args:
+        tasks: Of the pool.
+        payload: Returns the task of a network in a context.
+        accuracy: Returns what a network's outcome means.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        payload: Callable[[Network, Context], bytes],
+        accuracy: Callable[[Network, Outcome], Accuracy],
+    ) -> None:
+        self._tasks = tasks
+        self._payload = payload
+        self._accuracy = accuracy
+        self._networks: dict[int, Network] = {}
+
+    def add(self, network: Network, context: Context) -> None:
+        """Adds a network; see `Trainings.add`.
+
+        Raises:
+            BackendError: The processes cannot start.
+            RunError, SpecError: As the model's `score`.
+        """
+        self._networks[self._tasks.add(self._payload(network, context))] = network
+
+    def next(self) -> tuple[Network, Accuracy]:
+        """Waits for one; see `Trainings.next`.
+
+        Raises:
+            BackendError: No training can run on this machine.
+        """
+        index, outcome = self._tasks.next()
+        network = self._networks.pop(index)
+        return network, self._accuracy(network, outcome)
+
+    def close(self) -> None:
+        """Cancels those under way."""
+        self._tasks.close()
+        self._networks.clear()
+
+
 def weights_file(folder: Path, chain: Sequence[TrainSettings], network: Network, seed: int) -> Path:
     """Returns where a network's weights after a chain of trainings are kept in a run folder."""
     return folder / WEIGHTS / f"{digest([[each.identity for each in chain], network.key, seed])}.safetensors"
@@ -179,10 +249,3 @@ def _target(costs: Any, history: Sequence[Candidate]) -> float:
         ]
         targets.append(min(better, default=math.inf))
     return max(targets)
-
-
-def _accuracy(outcome: Outcome) -> Accuracy:
-    """The accuracy that a training returned, or why it did not."""
-    if isinstance(outcome.value, Accuracy):
-        return replace(outcome.value, seconds=outcome.seconds)
-    return failure(outcome)

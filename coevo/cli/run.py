@@ -27,7 +27,11 @@ SETTING = click.option(
 @click.command()
 @click.argument("experiment")
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder; runs/<experiment's name> if not given.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes to use; all cores if not given. Changes no result.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes to use; all cores if not given. Changes no result, except in steady state.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
 @click.option("--quiet", is_flag=True, help="Prints only where the report lies.")
 @SETTING
@@ -36,7 +40,8 @@ def run(
 ) -> None:
     """Runs EXPERIMENT (a YAML file, or the name of one that ships with coevo) and writes its report.
 
-    A run that was interrupted, even killed, goes on by the same command and ends with the same front.
+    A run that was interrupted, even killed, goes on by the same command and ends with the same front (in steady state,
+    as if its trainings had ended in the order that the log holds).
     """
     from coevo.experiment import load_experiment
 
@@ -81,6 +86,8 @@ def _introduce(study: Study) -> None:
     print(f"spaces: {joint}; run folder {study.folder}")
     if study.taken:
         print(f"warm start: {study.taken}")
+    if "schedule" in facts:
+        print(facts["schedule"])
     if study.resumed:
         print(f"goes on from {study.resumed:,} designs")
 
@@ -106,8 +113,9 @@ def _line(progress: Progress) -> str:
     volume = "" if progress.hypervolume is None else f"hypervolume {progress.hypervolume:.4f} | "
     left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left | "
     step = "warm start" if progress.step < 0 else f"generation {progress.step}"
+    flying = f"{progress.in_flight} in flight | " if progress.in_flight else ""
     return (
-        f"{progress.fraction:4.0%} {left}{step} | {progress.evaluations} designs, "
+        f"{progress.fraction:4.0%} {left}{step} | {flying}{progress.evaluations} designs, "
         f"{progress.trainings} trainings, {progress.infeasible} infeasible | {volume}best {best or 'none yet'}"
     )
 

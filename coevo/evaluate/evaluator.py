@@ -17,6 +17,7 @@ from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
 from coevo.evaluate.joint import JointSpace
 from coevo.evaluate.targets import figures, with_targets
+from coevo.evaluate.trainings import KeyedTrainings, check_accuracy
 from coevo.learning.features import VIEWS, Features, NetworkFeatures, View
 from coevo.metrics import METRICS, inputs_of
 from coevo.protocols import AccuracyModel, Array, Candidate, Context, CostModel, Metric
@@ -177,6 +178,16 @@ class Evaluator:
             for i in waiting[key]:
                 yield i, self._evaluation(*scored[i], accuracies[key], step)
 
+    def begin(self, accuracies: MutableMapping[str, Accuracy]) -> KeyedTrainings:
+        """Returns trainings, none yet, whose networks are added one by one; what they find goes into ``accuracies``.
+
+        Raises:
+            ValueError: There is no accuracy model.
+        """
+        if self._accuracy is None:
+            raise ValueError("there is no accuracy model")
+        return KeyedTrainings(self._accuracy, self.joint.family, self._seed, self._jobs, accuracies)
+
     def inspect(
         self, genome: Genomes, train: bool = True, accuracies: MutableMapping[str, Accuracy] | None = None
     ) -> FrontDesign:
@@ -292,7 +303,7 @@ class Evaluator:
         # Closed at once when the run is stopped, so that no training outlives it.
         with closing(outcomes) if isinstance(outcomes, Generator) else nullcontext():
             for i, accuracy in outcomes:
-                _check_accuracy(accuracy, needed[todo[i]])
+                check_accuracy(accuracy, needed[todo[i]])
                 accuracies[todo[i]] = accuracy
                 done.add(i)
                 yield todo[i]
@@ -390,8 +401,3 @@ def minimised(quantity: Quantity, metrics: Mapping[str, float]) -> float:
     return -value if quantity.maximise else value
 
 
-def _check_accuracy(accuracy: Accuracy, design: Design) -> None:
-    if accuracy.violation == 0 and not math.isfinite(accuracy.error):
-        raise ValueError(f"the error of design {design.id} is {accuracy.error}; a failed training has a violation")
-    if not (accuracy.violation >= 0 and math.isfinite(accuracy.violation)):
-        raise ValueError(f"the accuracy model gives design {design.id} the violation {accuracy.violation}")

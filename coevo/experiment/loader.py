@@ -17,7 +17,7 @@ from coevo.accuracy.data import shown_name
 from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
-from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, needs_accuracy
+from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, needs_accuracy, takes_one_by_one
 from coevo.experiment.parts import Plugin, content, located, texts
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
@@ -76,6 +76,7 @@ class Loader:
         self.model: AccuracyModel | None = None
         if self.accuracy is not None:
             self.model = self._built("accuracy", self.accuracy, self.accuracy.settings, self.file)
+        self._check_steady_state()
         self.final = self._final()
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
@@ -102,6 +103,7 @@ class Loader:
             header=self._header(identity),
             final=self.final,
             warm_start=self._warm_start(),
+            in_flight=None if self.spec.steady_state is None else self.spec.steady_state.in_flight,
         )
 
     @property
@@ -146,6 +148,19 @@ class Loader:
         if not self.trains and self.spec.budget.trainings is not None:
             problem = "nothing is trained, for no objective or constraint needs the accuracy; budget designs instead"
             raise self.document.error(("budget", "trainings"), problem)
+
+    def _check_steady_state(self) -> None:
+        if self.spec.steady_state is None:
+            return
+        if not self.trains or self.accuracy is None or self.model is None:
+            problem = "nothing is trained, so no worker ever waits for another; remove it"
+            raise self.document.error(("steady_state",), problem)
+        if not takes_one_by_one(self.model):
+            raise self.document.error(
+                ("accuracy", "name"),
+                f"{self.accuracy.name!r} scores the networks of a batch together, which steady_state never has; take a "
+                "model that judges each network alone, such as train, or remove steady_state",
+            )
 
     def _plugin(self, section: str, kind: str, data: Mapping[str, Any], path: FieldPath = ()) -> Plugin:
         path = path or (section,)
@@ -302,6 +317,8 @@ class Loader:
             "plugins": {name: fingerprint(path) for name, path in self._plugins.items()},
         }
         # Only where they are given, so that runs from before them are still the same experiments.
+        if spec.steady_state is not None:
+            identity["steady_state"] = spec.steady_state.model_dump()
         if spec.warm_start is not None:
             identity["warm_start"] = spec.warm_start.model_dump()
         if spec.targets is not None:
@@ -343,6 +360,8 @@ class Loader:
         if self.targets:
             machines = ", ".join(f"{label} ({target})" for label, target in self.targets.items())
             facts["targets"] = f"{machines}; figures are the {self.spec.across or 'worst'} over them"
+        if self.spec.steady_state is not None:
+            facts["schedule"] = f"steady state, {self.spec.steady_state.in_flight} trainings in flight"
         if self.trains and self.accuracy is not None and "data" in self.accuracy.data:
             facts["data set"] = str(self.accuracy.data["data"])
             if isinstance(self.accuracy.settings, DataSettings):
