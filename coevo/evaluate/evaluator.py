@@ -399,5 +399,3 @@ def minimised(quantity: Quantity, metrics: Mapping[str, float]) -> float:
     """Returns the objective's value with the sign that makes less better; NaN if it is not known."""
     value = metrics.get(quantity.column, math.nan)
     return -value if quantity.maximise else value
-
-

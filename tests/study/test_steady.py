@@ -154,6 +154,30 @@ def test_a_training_that_begins_anew_knows_what_it_knew_before(workplace):
     assert parts.plan.accuracy.histories == known
 
 
+@pytest.mark.parametrize("seed", ["seed=0", "seed=5"])
+def test_what_other_runs_gave_is_begun_first_and_resumed_anywhere(workplace, run, trained, seed):
+    run(TIMED, "optimizer.mutate=0.8", "budget.designs=40", out="first")
+    count = len(trained())
+    overrides = (*STEADY, seed, "budget={trainings: 25}", f"warm_start={{runs: [{workplace / 'first'}]}}")
+    whole = run(*overrides, out="whole")
+    begun = {evaluation.id for evaluation in whole.evaluations if evaluation.step == -1}
+    assert (
+        begun
+        == set(whole.origins)
+        == {design.evaluation.id for design in load_results(workplace / "first").front.designs}
+    )
+    begun_in_turn = [min(event.places) for event in events_of(workplace / "whole") if event.kind == "start"]
+    assert [step for step, _ in begun_in_turn] == sorted(step for step, _ in begun_in_turn)
+    assert len(trained()) - count == whole.trainings == 25
+    experiment, ended = load_experiment(workplace / "tiny.yaml", overrides), ""
+    while not ended:
+        with experiment.study(workplace / "parts") as study:
+            ended = next(study.iterate()).ended
+            results = study.results()
+    assert facts_of(results) == facts_of(whole)
+    assert events_of(workplace / "parts") == events_of(workplace / "whole")
+
+
 @pytest.mark.parametrize("jobs", [2, 3])
 def test_resumed_with_several_workers_it_goes_on_from_what_happened(workplace, run, trained, jobs):
     experiment = load_experiment(workplace / "tiny.yaml", STEADY)
