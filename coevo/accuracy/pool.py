@@ -20,7 +20,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from coevo.accuracy.worker import Outcome
 from coevo.errors import BackendError
@@ -30,8 +30,60 @@ _GRACE_S = 2.0
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
 
 
-class Pool:
-    """Isolated processes that call one function ``(shared, payload: bytes) -> value``.
+class Tasks(Protocol):
+    """Tasks under way, to which others may be added; they are begun in the order of adding."""
+
+    @property
+    def left(self) -> int:
+        """How many are not done."""
+
+    def add(self, payload: bytes) -> int:
+        """Adds a task, begins it if there is room, and returns its index: tasks are counted from 0.
+
+        Raises:
+            BackendError: The processes cannot start.
+        """
+
+    def next(self) -> tuple[int, Outcome]:
+        """Waits for one of the tasks that are left, at least one, and returns its (index, outcome).
+
+        Raises:
+            BackendError: The processes cannot start, or a task says that this machine cannot run it.
+        """
+
+    def close(self) -> None:
+        """Cancels those that are left."""
+
+
+class Processes(Protocol):
+    """Isolated processes that call one function ``(shared, payload: bytes) -> value``, wherever they are.
+
+    A task whose process dies is tried once more.
+    """
+
+    def begin(self, jobs: int = 1) -> Tasks:
+        """Returns tasks, none yet, to which others can be added while some are running; ``jobs`` run at a time."""
+
+    def close(self) -> None:
+        """Ends all processes; what is run next starts them anew. Tasks under way have died."""
+
+    def run(self, payloads: Sequence[bytes], jobs: int = 1) -> Iterator[tuple[int, Outcome]]:
+        """Yields (index, outcome) of every payload as each is done, ``jobs`` at a time.
+
+        Whoever stops iterating cancels the rest.
+
+        Raises:
+            BackendError: The processes cannot start, or a task says that this machine cannot run it.
+        """
+        with closing(self.begin(jobs)) as tasks:
+            for payload in payloads:
+                tasks.add(payload)
+            while tasks.left:
+                yield tasks.next()
+
+
+class Pool(Processes):
+    """Processes on this machine (`Processes`).
 
     Args:
         function: Its name, ``package.module:function``; the server imports it, the program need not.
@@ -52,26 +104,12 @@ class Pool:
         self._ready = False
         self._end: weakref.finalize[..., Pool] | None = None
 
-    def run(self, payloads: Sequence[bytes], jobs: int = 1) -> Iterator[tuple[int, Outcome]]:
-        """Yields (index, outcome) of every payload as each is done, ``jobs`` at a time.
-
-        A task whose process dies is tried once more. Whoever stops iterating cancels the rest.
-
-        Raises:
-            BackendError: The processes cannot start, or a task says that this machine cannot run it.
-        """
-        with closing(self.begin(jobs)) as tasks:
-            for payload in payloads:
-                tasks.add(payload)
-            while tasks.left:
-                yield tasks.next()
-
-    def begin(self, jobs: int = 1) -> Tasks:
-        """Returns tasks, none yet, to which others can be added while some are running; ``jobs`` run at a time."""
-        return Tasks(self, jobs)
+    def begin(self, jobs: int = 1) -> PoolTasks:
+        """Returns tasks, none yet; see `Processes.begin`."""
+        return PoolTasks(self, jobs)
 
     def close(self) -> None:
-        """Ends all processes; the next `run` starts them anew. Tasks under way have died."""
+        """Ends all processes; see `Processes.close`."""
         if self._end is not None:
             self._end()
         self._pipe, self._end, self._ready = None, None, False
@@ -93,11 +131,23 @@ class Pool:
             for ticket in tickets:
                 if ticket in self._arrived:
                     return ticket, self._arrived.pop(ticket)
-            try:
-                message = self._open().recv()
-            except (EOFError, OSError):
-                self._lose()
-            else:
+            self._await(None)
+
+    def _has(self, tickets: Collection[int], within_s: float) -> bool:
+        """Says whether one of the tickets has an outcome; waits for a message of the server for so long [s]."""
+        if self._arrived.keys().isdisjoint(tickets):
+            self._await(within_s)
+        return not self._arrived.keys().isdisjoint(tickets)
+
+    def _await(self, within_s: float | None) -> None:
+        """Takes in the next message of the server, if there is one in so many seconds; None for however long."""
+        try:
+            pipe = self._open()
+            message = pipe.recv() if pipe.poll(within_s) else None
+        except (EOFError, OSError):
+            self._lose()
+        else:
+            if message is not None:
                 self._receive(message)
 
     def _receive(self, message: Any) -> None:
@@ -140,8 +190,8 @@ class Pool:
         return self._pipe
 
 
-class Tasks:
-    """Tasks under way in a pool, to which others may be added; they are begun in the order of adding.
+class PoolTasks:
+    """Tasks under way in a pool (`Tasks`).
 
     Args:
         pool: Runs them.
@@ -163,11 +213,7 @@ class Tasks:
         return len(self._payloads)
 
     def add(self, payload: bytes) -> int:
-        """Adds a task, begins it if there is room, and returns its index: tasks are counted from 0.
-
-        Raises:
-            BackendError: The processes cannot start.
-        """
+        """Adds a task; see `Tasks.add`."""
         index = next(self._added)
         self._payloads[index] = payload
         self._waiting.append(index)
@@ -176,11 +222,7 @@ class Tasks:
         return index
 
     def next(self) -> tuple[int, Outcome]:
-        """Waits for one of the tasks that are left, at least one, and returns its (index, outcome).
-
-        Raises:
-            BackendError: The processes cannot start, or a task says that this machine cannot run it.
-        """
+        """Waits for one of the tasks that are left; see `Tasks.next`."""
         with self._intact():
             while True:
                 self._fill()
@@ -194,6 +236,16 @@ class Tasks:
                 del self._payloads[index]
                 self._fill()
                 return index, outcome
+
+    def ready(self, within_s: float) -> bool:
+        """Says whether a process has ended; waits for so long [s]. Then `next` does not wait, but where it tries anew.
+
+        Raises:
+            BackendError: The processes cannot start.
+        """
+        with self._intact():
+            self._fill()
+            return self._pool._has(self._running, within_s)
 
     def close(self) -> None:
         """Cancels those that are left."""

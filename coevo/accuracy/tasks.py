@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Protocol
 
-from coevo.accuracy.pool import Pool, Tasks
+from coevo.accuracy.pool import Pool, Processes, Tasks
 from coevo.accuracy.worker import Outcome, one_line, pack
 from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
@@ -13,6 +14,19 @@ from coevo.protocols import NetworkFamily
 
 NetworkTask = tuple[NetworkFamily, Mapping[str, Any], tuple[int, ...], Any]
 """Family, choices of the network, what its random numbers come from, and what the model adds."""
+
+
+class Place(Protocol):
+    """Gives processes for one function; its parameters are those of `Pool`."""
+
+    def __call__(
+        self, function: str, shared: Any, *, time_limit_s: float, environment: dict[str, str] | None
+    ) -> Processes:
+        """Returns processes, which start with their first task."""
+
+
+PLACE: ContextVar[Place] = ContextVar("PLACE", default=Pool)
+"""Where tasks run: on this machine, unless something else is set (`coevo.accuracy.cluster`)."""
 
 _CUDA_DETERMINISM = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
@@ -33,7 +47,8 @@ class NetworkTasks:
         self._function = function
         self._shared = shared
         self._time_limit_s = time_limit_s
-        self._pool: Pool | None = None
+        self._place: Place | None = None
+        self._there: Processes | None = None
 
     def run(
         self,
@@ -72,15 +87,17 @@ class NetworkTasks:
 
     def close(self) -> None:
         """Ends the processes, if there are any."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._there is not None:
+            self._there.close()
 
-    def _processes(self) -> Pool:
-        if self._pool is None:
-            self._pool = Pool(
-                self._function, self._shared(), time_limit_s=self._time_limit_s, environment=_CUDA_DETERMINISM
-            )
-        return self._pool
+    def _processes(self) -> Processes:
+        place = PLACE.get()
+        if self._there is None or place is not self._place:
+            self.close()
+            shared, limit_s = self._shared(), self._time_limit_s
+            self._place = place
+            self._there = place(self._function, shared, time_limit_s=limit_s, environment=_CUDA_DETERMINISM)
+        return self._there
 
 
 def failure(outcome: Outcome, what: str = "training") -> Accuracy:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,13 @@ SETTING = click.option(
     help="Overrides a field of the experiment; repeatable.",
 )
 
+CLUSTER = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Trains on the workers of a dask scheduler: its address (tcp://host:8786), its scheduler file (.json), or "
+    "`local` for as many worker processes as --jobs. Changes no result, except in steady state.",
+)
+
 
 @click.command()
 @click.argument("experiment")
@@ -34,9 +42,16 @@ SETTING = click.option(
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
 @click.option("--quiet", is_flag=True, help="Prints only where the report lies.")
+@CLUSTER
 @SETTING
 def run(
-    experiment: str, out: str | None, jobs: int | None, seed: int | None, quiet: bool, overrides: tuple[str, ...]
+    experiment: str,
+    out: str | None,
+    jobs: int | None,
+    seed: int | None,
+    quiet: bool,
+    cluster: str | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Runs EXPERIMENT (a YAML file, or the name of one that ships with coevo) and writes its report.
 
@@ -48,7 +63,7 @@ def run(
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     loaded = load_experiment(experiment, overrides)
-    with loaded.study(out or None, jobs or cores()) as study:
+    with at_work(cluster, jobs or cores(), quiet), loaded.study(out or None, jobs or cores()) as study:
         if not quiet:
             _introduce(study)
         for progress in _shown(study, quiet):
@@ -76,6 +91,20 @@ def report(run_folder: str, out: str | None) -> None:
 def cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def at_work(cluster: str | None, jobs: int, quiet: bool) -> Iterator[None]:
+    """Sends trainings to a cluster, if there is one."""
+    if cluster is None:
+        yield
+        return
+    from coevo.accuracy.cluster import on_cluster
+
+    with on_cluster(cluster, jobs) as there:
+        if not quiet:
+            print(f"cluster {there}")
+        yield
 
 
 def _introduce(study: Study) -> None:

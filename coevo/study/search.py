@@ -67,7 +67,7 @@ class Search:
 
     Attributes:
         plan: What is run.
-        folder: The run folder.
+        folder: The run folder, absolute: trainings may run elsewhere.
         evaluator: Scores designs.
         optimizer: Asks for them.
         log: What is known of them.

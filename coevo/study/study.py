@@ -62,7 +62,7 @@ class Study:
         except BaseException:
             self._log.store.close()
             raise
-        self._search = Search(plan, self.folder, self.evaluator, optimizer, self._log, self._tracker)
+        self._search = Search(plan, self.folder.resolve(), self.evaluator, optimizer, self._log, self._tracker)
         self._schedule: Schedule = (
             Generations(self._search) if plan.in_flight is None else SteadyState(self._search, plan.in_flight)
         )
