@@ -11,7 +11,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
-from coevo.design import Accuracy, Cost, Design, Evaluation, FrontDesign, Network, Quantity, digest
+from coevo.design import AT, Accuracy, Cost, Design, Evaluation, FrontDesign, Network, Quantity, digest
 from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
@@ -19,7 +19,7 @@ from coevo.evaluate.joint import JointSpace
 from coevo.evaluate.targets import figures, with_targets
 from coevo.evaluate.trainings import KeyedTrainings, check_accuracy
 from coevo.learning.features import VIEWS, Features, NetworkFeatures, View
-from coevo.metrics import METRICS, inputs_of
+from coevo.metrics import METRICS, ON_REQUEST, inputs_of
 from coevo.protocols import AccuracyModel, Array, Candidate, Context, CostModel, Metric
 from coevo.space import Genomes, Space
 
@@ -84,7 +84,7 @@ class Evaluator:
         self._accuracy_id = accuracy_id
         self._seed = seed
         self._jobs = jobs
-        metrics = computed_metrics(objectives, self.trains, self._labels)
+        metrics = computed_metrics(objectives, constraints, self.trains, self._labels)
         self._hardware_metrics = {c: m for c, m in metrics.items() if "accuracy" not in inputs_of(m)}
         self._trained_metrics = {c: m for c, m in metrics.items() if "accuracy" in inputs_of(m)}
         self._features = NetworkFeatures(joint.family, seed)
@@ -361,7 +361,7 @@ class Evaluator:
             for value in values:
                 if not isinstance(value, SupportsFloat) or not math.isfinite(value):
                     problem = f"{column} of design {design.id} is {value!r}; it must be a finite number"
-                    own = any(metric.compute is of.compute for of in METRICS.values())
+                    own = any(metric.compute is of.compute for of in (*METRICS.values(), *ON_REQUEST.values()))
                     raise ValueError(problem) if own else SpecError(problem, file=inspect.getfile(metric.compute))
             if len(values) > 1 and self.joint.targets is not None:
                 values = [self.joint.targets.total(metric.quantity, values)]
@@ -379,19 +379,23 @@ def needs_accuracy(
     objectives: Iterable[Metric], constraints: Iterable[Constraint], targets: Iterable[str] = ()
 ) -> bool:
     """Says whether an objective or a constraint needs the accuracy of the network."""
-    by_column = computed_metrics(objectives, with_accuracy=True, targets=targets)
+    by_column = computed_metrics(objectives, constraints, with_accuracy=True, targets=targets)
     wanted = {metric.quantity.column for metric in objectives} | {constraint.column for constraint in constraints}
     return any("accuracy" in inputs_of(by_column[column]) for column in wanted)
 
 
 def computed_metrics(
-    objectives: Iterable[Metric], with_accuracy: bool, targets: Iterable[str] = ()
+    objectives: Iterable[Metric], constraints: Iterable[Constraint], with_accuracy: bool, targets: Iterable[str] = ()
 ) -> dict[str, Metric]:
     """Returns, by column, all metrics that an experiment computes: coevo's own and the user's among the objectives.
 
+    Of coevo's own some are there only if an objective or a constraint is of them (`coevo.metrics.ON_REQUEST`).
+
     Of several targets (their labels), what depends on the machine is there for each of them too.
     """
-    metrics = with_targets((*METRICS.values(), *objectives), targets)
+    bound = {constraint.column.partition(AT)[0] for constraint in constraints}
+    requested = [metric for metric in ON_REQUEST.values() if metric.quantity.column in bound]
+    metrics = with_targets((*METRICS.values(), *objectives, *requested), targets)
     return {c: metric for c, metric in metrics.items() if with_accuracy or "accuracy" not in inputs_of(metric)}
 
 

@@ -22,7 +22,7 @@ from coevo.experiment.parts import Plugin, content, located, texts
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
-from coevo.metrics import METRICS
+from coevo.metrics import METRICS, ON_REQUEST
 from coevo.networks import SpaceFile, load_space
 from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
@@ -127,12 +127,13 @@ class Loader:
         return tuple(metrics.values())
 
     def _constraints(self) -> tuple[Constraint, ...]:
-        columns = computed_metrics(self.objectives, with_accuracy=True, targets=self.labels)
+        wanted = tuple(Constraint(column, c.max, c.min) for column, c in self.spec.constraints.items())
+        columns = computed_metrics(self.objectives, wanted, with_accuracy=True, targets=self.labels)
         for column in self.spec.constraints:
             if column not in columns:
-                problem = f"no such metric; a constraint is named with its unit {near(column, columns)}"
+                problem = f"no such metric; a constraint is named with its unit {near(column, {*columns, *ON_REQUEST})}"
                 raise self.document.error(("constraints", column), problem)
-        return tuple(Constraint(column, c.max, c.min) for column, c in self.spec.constraints.items())
+        return wanted
 
     def _check_trainings(self) -> None:
         if self.trains and self.spec.accuracy is None:
@@ -331,7 +332,7 @@ class Loader:
 
     def _header(self, identity: Mapping[str, Any]) -> Header:
         spec = self.spec
-        metrics = computed_metrics(self.objectives, self.trains, self.labels)
+        metrics = computed_metrics(self.objectives, self.constraints, self.trains, self.labels)
         return Header(
             spec.name,
             self._facts(identity),
