@@ -25,12 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coevo.networks.graph import Add, Graph, Node, Shape, Zeros
+from coevo.networks.graph import Add, Graph, Idle, Node, Product, Shape
 
 _MOMENTUM = 0.05
 """Of the running ranges, once there were as many batches as its inverse."""
@@ -71,7 +72,7 @@ def with_stored(graph: Graph) -> tuple[tuple[Node | Stored, Shape], ...]:
     stored: set[str] = set()
     for node in graph.nodes:
         given = graph.shapes[node.sources[0]]
-        if isinstance(node, Zeros) or node.bits is None:
+        if isinstance(node, Idle) or node.bits is None:
             steps.append((node, given))
             continue
         bits = node.bits[1]
@@ -80,8 +81,9 @@ def with_stored(graph: Graph) -> tuple[tuple[Node | Stored, Shape], ...]:
             if name not in stored:
                 steps.append((Stored(name, source, bits), graph.shapes[source]))
                 stored.add(name)
-        if isinstance(node, Add):
-            steps.append((replace(node, sources=tuple(names[source] for source in node.sources)), given))
+        if isinstance(node, Add | Product):
+            read: Any = tuple(names[source] for source in node.sources)
+            steps.append((replace(node, sources=read), given))
         else:
             steps.append((replace(node, source=names[node.source]), given))
     return tuple(steps)

@@ -27,7 +27,7 @@ from coevo.protocols import Task
 from coevo.space import Space
 
 DIGITS = Task(channels=1, resolution=8, classes=10)
-SPACES = [("digits_mbconv", 3), ("digits_bits", 4), ("nasbench201", 1)]
+SPACES = [("digits_mbconv", 3), ("digits_bits", 4), ("nasbench201", 1), ("digits_vit", 4)]
 EVERY_NODE = Graph(
     "all",
     (2, 19, 19),

@@ -1,8 +1,9 @@
 """A trained network as an ONNX model: operators of the default domain, each under its node's name.
 
-Bit widths are kept: what a node reads with so many bits goes through QuantizeLinear and DequantizeLinear, and weights
-are stored as integers with a step per output channel. Integers of up to 8 bits are stored in 8, wider ones in 16; a
-grid that is narrower than its storage is clipped to first.
+Maps are ``(batch, channel, height, width)``, tokens ``(batch, token, channel)``. Bit widths are kept: what a node reads
+with so many bits goes through QuantizeLinear and DequantizeLinear, and weights are stored as integers with a step per
+output channel. Integers of up to 8 bits are stored in 8, wider ones in 16; a grid that is narrower than its storage is
+clipped to first.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coevo.errors import BackendError
+from coevo.networks.exporting import onnx_sequence
+from coevo.networks.exporting.onnx_sequence import is_sequence
 from coevo.networks.graph import INPUT, Activation, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Zeros
 from coevo.networks.quantised import ActivationGrid, QuantisedConv2d, QuantisedLinear, Stored, with_stored
+from coevo.networks.sequence import FirstToken, LayerNorm, Mix, Scores, SequenceNode, Softmax, Tokens
 
 if TYPE_CHECKING:
     import onnx
@@ -43,7 +47,7 @@ def onnx_model(graph: Graph, module: nn.Module, facts: Mapping[str, str]) -> byt
         import onnx
     except ImportError as error:
         raise BackendError("writing ONNX needs the package onnx: pip install 'coevo[onnx]'") from error
-    writer = _Writer(module)
+    writer = Writer(module, graph)
     for step, _ in with_stored(graph):
         writer.take(step)
     writer.add("Flatten", [writer.values[graph.nodes[-1].name]], LOGITS, axis=1)
@@ -63,11 +67,12 @@ def onnx_model(graph: Graph, module: nn.Module, facts: Mapping[str, str]) -> byt
     return bytes(model.SerializeToString())
 
 
-class _Writer:
+class Writer:
     """Takes steps in the order they run.
 
     Args:
         module: Holds their weights.
+        graph: Says their shapes.
 
     Attributes:
         nodes: Written so far.
@@ -75,10 +80,12 @@ class _Writer:
         values: Name of each step's output in the model.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, graph: Graph) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.values = {INPUT: IMAGES}
+        self._sequences = {INPUT: False}
+        self._shapes = dict(graph.shapes)
         self._module = module
 
     def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
@@ -96,37 +103,78 @@ class _Writer:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name))
         return name
 
+    def sizes(self, name: str, *sizes: int) -> str:
+        """Appends sizes, or axes, as a constant and returns its name."""
+        return self.constant(name, np.array(sizes, dtype=np.int64))
+
     def take(self, step: Node | Stored) -> None:
         """Appends a step's nodes."""
         given = [self.values[source] for source in step.sources]
+        source = step.sources[0]
+        of_tokens = self._sequences[source]
+        self._sequences[step.name] = is_sequence(step, of_tokens)
+        if isinstance(step, Stored):  # has the shape of what it stores
+            self._shapes[step.name] = self._shapes[source]
         part = self._module.get_submodule(step.name)
+        write = self._sequence if isinstance(step, SequenceNode) or of_tokens else self._map
+        self.values[step.name] = write(step, given, part)
+
+    def _map(self, step: Node | Stored, given: list[str], part: nn.Module) -> str:
+        """Appends a step that reads maps ``(batch, channel, height, width)``."""
         match step:
             case Conv():
-                made = self._conv(step, given[0], part)
-            case Linear():
-                made = self._linear(step, given[0], part)
+                return self._conv(step, given[0], part)
             case Pool():
-                made = self._pool(step, given[0])
+                return self._pool(step, given[0])
             case GlobalPool():
-                made = self.add("GlobalAveragePool", given, step.name)
-            case Add():
-                made = self._sum(step.name, given)
+                return self.add("GlobalAveragePool", given, step.name)
             case Norm():
-                made = self._norm(step.name, given[0], part)
-                made = self._activation(step.after, made)
+                return self._activation(step.after, self._norm(step.name, given[0], part))
             case Zeros():
-                shape = self.add("Shape", given, f"{step.name}.shape")
-                made = self.add("ConstantOfShape", [shape], step.name)
+                return self.add("ConstantOfShape", [self.add("Shape", given, f"{step.name}.shape")], step.name)
+            case _:
+                return self._either(step, given, part)
+
+    def _sequence(self, step: Node | Stored, given: list[str], part: nn.Module) -> str:  # noqa: PLR0911 - one per kind
+        """Appends a step that reads or makes tokens ``(batch, token, channel)``."""
+        match step:
+            case Tokens():
+                return onnx_sequence.tokens(self, step, given[0], part)
+            case LayerNorm():
+                return onnx_sequence.norm(self, step.name, given[0], part)
+            case Conv():
+                made = onnx_sequence.product(self, step.name, given[0], part.get_submodule("conv"))
+                return self._activation(step.after, made)
+            case Scores():
+                return onnx_sequence.scores(self, step, given, self._shapes[step.sources[0]][0])
+            case Softmax():
+                return self.add("Softmax", given, step.name, axis=-1)
+            case Mix():
+                return onnx_sequence.mix(self, step, given, self._shapes[step.sources[0]][0])
+            case GlobalPool():
+                return onnx_sequence.mean(self, step.name, given[0])
+            case FirstToken():
+                return onnx_sequence.first(self, step.name, given[0])
+            case _:
+                return self._either(step, given, part)
+
+    def _either(self, step: Node | Stored, given: list[str], part: nn.Module) -> str:
+        """Appends a step that does the same to both."""
+        match step:
+            case Linear():
+                return self._linear(step, given[0], part)
+            case Add():
+                return self._sum(step.name, given)
             case Stored():
-                made = self._stored(step.name, given[0], cast("ActivationGrid", part))
-        self.values[step.name] = made
+                return self._stored(step.name, given[0], cast("ActivationGrid", part))
+        raise ValueError(f"node {step.name}: {type(step).__name__} has no form in ONNX here")
 
     def _conv(self, step: Conv, given: str, part: nn.Module) -> str:
         given = self._activation(step.before, given, f"{step.name}.before")
         conv = part.get_submodule("conv")
         made = self.add(
             "Conv",
-            [given, *self._weights(f"{step.name}.conv", conv)],
+            [given, *self.weights(f"{step.name}.conv", conv)],
             step.name,
             kernel_shape=[step.kernel] * 2,
             strides=[step.stride] * 2,
@@ -140,7 +188,7 @@ class _Writer:
 
     def _linear(self, step: Linear, given: str, part: nn.Module) -> str:
         flat = self.add("Flatten", [given], f"{step.name}.flat", axis=1)
-        weights = self._weights(step.name, part.get_submodule("1"))
+        weights = self.weights(step.name, part.get_submodule("1"))
         product = self.add("Gemm", [flat, *weights], f"{step.name}.product", transB=1)
         axes = self.constant(f"{step.name}.axes", np.array([2, 3], dtype=np.int64))
         return self.add("Unsqueeze", [product, axes], step.name)
@@ -167,22 +215,31 @@ class _Writer:
         name = name or f"{given}.after"
         if kind is None:
             return given
-        if kind == "relu":
-            return self.add("Relu", [given], name)
+        if kind in ("relu", "gelu"):
+            return self.add(kind.capitalize(), [given], name)
         low, high = (self.constant(f"{name}.{x}", np.array(x, dtype=np.float32)) for x in (0, 6))
         return self.add("Clip", [given, low, high], name)
 
-    def _weights(self, name: str, part: nn.Module) -> list[str]:
-        """Weight and bias of a layer; rounded weights as integers, which a DequantizeLinear turns into numbers."""
+    def weights(self, name: str, part: nn.Module, transposed: bool = False) -> list[str]:
+        """Appends weight and bias of a layer, and returns their names.
+
+        Rounded weights are integers, which a DequantizeLinear turns into numbers.
+
+        Args:
+            name: Of the layer.
+            part: The layer.
+            transposed: Whether as a matrix (input, output).
+        """
         weight = cast("Tensor", part.weight)
         if isinstance(part, QuantisedConv2d | QuantisedLinear):
             integers, scale = part.grid.integers(weight)
             kind = np.int8 if part.grid.most < 2**7 else np.int16
-            stored = self.constant(f"{name}.weight.integers", integers.cpu().numpy().astype(kind))
+            shown = integers.flatten(1).T if transposed else integers
+            stored = self.constant(f"{name}.weight.integers", shown.cpu().numpy().astype(kind))
             step = self.constant(f"{name}.weight.step", scale)
-            names = [self.add("DequantizeLinear", [stored, step], f"{name}.weight", axis=0)]
+            names = [self.add("DequantizeLinear", [stored, step], f"{name}.weight", axis=int(transposed))]
         else:
-            names = [self.constant(f"{name}.weight", weight)]
+            names = [self.constant(f"{name}.weight", weight.flatten(1).T if transposed else weight)]
         bias = cast("Tensor | None", part.bias)
         return names if bias is None else [*names, self.constant(f"{name}.bias", bias)]
 

@@ -6,20 +6,23 @@ widths becomes an ordinary one: its weights are written as they are after roundi
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from coevo.networks.attention import ChannelNorm, HeadProducts, HeadSums, TokenSequence
 from coevo.networks.graph import INPUT, Activation, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
 from coevo.networks.quantised import ActivationGrid, QuantisedConv2d, QuantisedLinear, Stored, with_stored
+from coevo.networks.sequence import FirstToken, LayerNorm, Mix, Scores, Softmax, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _WIDTH = 110
-_ACTIVATIONS: Mapping[Activation, str] = {"relu": "nn.ReLU()", "relu6": "nn.ReLU6()"}
+_ACTIVATIONS: Mapping[Activation, str] = {"relu": "nn.ReLU()", "relu6": "nn.ReLU6()", "gelu": "nn.GELU()"}
 
 
 def torch_source(graph: Graph, about: str, mean: Sequence[float], std: Sequence[float]) -> str:
@@ -45,7 +48,7 @@ def torch_source(graph: Graph, about: str, mean: Sequence[float], std: Sequence[
         "SIZE": repr(tuple(graph.input[1:])),
         "MEAN": repr(tuple(mean)),
         "STD": repr(tuple(std)),
-        "GRID": _GRID if any(isinstance(step, Stored) for step, _ in steps) else "",
+        "PARTS": "".join(_parts([step for step, _ in steps])),
         "BUILT": "\n".join(f"        {line}" for line in built),
         "RUN": "\n".join(f"        {line}" for line in run),
     }
@@ -108,6 +111,16 @@ class Grid(nn.Module):
 '''
 
 
+def _parts(steps: Sequence[Node | Stored]) -> Iterator[str]:
+    """The classes that the steps need, those of transformers as they stand in coevo."""
+    if any(isinstance(step, Stored) for step in steps):
+        yield _GRID
+    kinds = {Tokens: TokenSequence, LayerNorm: ChannelNorm, Scores: HeadProducts, Mix: HeadSums}
+    for node, module in kinds.items():
+        if any(isinstance(step, node) for step in steps):
+            yield "\n\n" + re.sub(r": Tensor\b| -> \w+(?=:)|: (int|bool)\b", "", inspect.getsource(module))
+
+
 def _built(step: Node | Stored, given: Shape, name: str) -> Iterator[str]:
     """The lines that make a step's layer; none if it has nothing to keep."""
     match step:
@@ -118,6 +131,14 @@ def _built(step: Node | Stored, given: Shape, name: str) -> Iterator[str]:
             yield from _layer(name, parts | ({"after": _ACTIVATIONS[step.after]} if step.after else {}))
         case Linear():
             yield f"self.{name} = nn.Linear({given[0] * given[1] * given[2]}, {step.features})"
+        case Tokens():
+            yield f"self.{name} = TokenSequence({given[0]}, {given[1] * given[2]}, class_token={step.class_token})"
+        case LayerNorm():
+            yield f"self.{name} = layer(norm=ChannelNorm({given[0]}))"
+        case Scores():
+            yield f"self.{name} = HeadProducts({step.heads})"
+        case Mix():
+            yield f"self.{name} = HeadSums()"
         case Stored():
             yield f"self.{name} = Grid({2**step.bits - 1})"
 
@@ -158,10 +179,14 @@ def _run(step: Node | Stored, names: Mapping[str, str]) -> str:
             made = f"functional.adaptive_avg_pool2d({given[0]}, 1)"
         case Add():
             made = " + ".join(given)
+        case Softmax():
+            made = f"{given[0]}.softmax(-1)"
+        case FirstToken():
+            made = f"{given[0]}[:, :, :1]"
         case Zeros():
             made = f"torch.zeros_like({given[0]})"
         case Linear():
             made = f"self.{own}({given[0]}.flatten(1))[:, :, None, None]"
         case _:
-            made = f"self.{own}({given[0]})"
+            made = f"self.{own}({', '.join(given)})"
     return f"{own} = {made}"
