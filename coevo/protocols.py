@@ -192,10 +192,12 @@ class AccuracyModel(Protocol):
     """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
 
     A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
-    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time; and
-    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another; and
+    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time;
+    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another;
     ``begin(family, seed, jobs)``, which returns `Trainings`, none yet: a model that judges each network alone has it,
-    or is ``untrained``, to be used in steady state (`coevo.study.steady`).
+    or is ``untrained``, to be used in steady state (`coevo.study.steady`); and
+    ``restored(family, network, seed, folder)``, a network as `score` left it (`coevo.accuracy.restored.Restored`),
+    trained once more in the same way if its weights are not kept in the folder: then designs can be exported.
     """
 
     Settings: ClassVar[type[BaseModel]]

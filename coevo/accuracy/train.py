@@ -12,10 +12,12 @@ import numpy as np
 
 from coevo.accuracy.data import find_file, load_split, task_of
 from coevo.accuracy.pool import Tasks
+from coevo.accuracy.restored import Restored, restored
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTasks, failure, packed
 from coevo.accuracy.worker import Outcome
 from coevo.design import Accuracy, Network, digest
+from coevo.errors import RunError
 from coevo.networks.narrow import reduced
 from coevo.protocols import Candidate, Context, NetworkFamily, Task
 
@@ -119,6 +121,44 @@ class TrainedAccuracy:
             return packed(family, network, seed, self._plans([network], seed, context)[0])
 
         return ProcessTrainings(self._tasks.begin(jobs), payload, self._accuracy)
+
+    def restored(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> Restored:
+        """Returns a network with the weights that `score` left it with; it is trained again if they are not kept.
+
+        Args:
+            family: Builds the module.
+            network: Which one.
+            seed: The run's.
+            folder: Where weights are kept, and will be.
+
+        Raises:
+            RunError: Smaller networks were trained in its place, or the training fails now.
+            DataError, BackendError, SpecError: As `score`.
+        """
+        from coevo.accuracy import checkpoint
+
+        if self._settings.reductions:
+            smaller = ", ".join(self._settings.reductions)
+            raise RunError(f"the run trained smaller networks ({smaller}), whose weights do not fit the design")
+        file = weights_file(folder, self._settings.chain, network, seed)
+        kept = checkpoint.read(file)
+        if kept is None:
+            self._train_again(family, network, seed, folder)
+            kept = checkpoint.read(file)
+        module = family.module(network.choices)
+        if kept is None or not checkpoint.load(module, kept[0]):
+            raise RunError(f"{file}: these weights do not fit network {network.key}")
+        return restored(module, load_split(self._settings, self._near_file), self._settings)
+
+    def _train_again(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> None:
+        """Trains a network as `score` does, and keeps its weights."""
+        keeping = TrainedAccuracy(self._settings.model_copy(update={"keep_weights": True}), self._near_file)
+        try:
+            ((_, accuracy),) = keeping.score(family, [network], seed, context=Context(folder=folder))
+        finally:
+            keeping.close()
+        if accuracy.violation > 0:
+            raise RunError(f"network {network.key} cannot be trained again: {accuracy.reason}")
 
     def close(self) -> None:
         """Ends the processes, if there are any."""

@@ -13,6 +13,7 @@ from coevo.cli.compare import compare, exact
 from coevo.cli.correlate import correlate
 from coevo.cli.cross import cross
 from coevo.cli.evaluate import evaluate
+from coevo.cli.export import export
 from coevo.cli.listing import list_known
 from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
@@ -36,7 +37,9 @@ def app() -> None:
     """Searches networks and accelerators together: Pareto fronts of co-designs."""
 
 
-for command in (run, report, evaluate, map_layers, check, list_known, validate, correlate, compare, exact, cross):
+for command in (
+    run, report, evaluate, map_layers, export, check, list_known, validate, correlate, compare, exact, cross,
+):  # fmt: skip
     app.add_command(command)
 
 

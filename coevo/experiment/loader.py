@@ -18,7 +18,7 @@ from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
 from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, needs_accuracy, takes_one_by_one
-from coevo.experiment.parts import Plugin, content, located, texts
+from coevo.experiment.parts import Plugin, content, located
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
@@ -28,7 +28,7 @@ from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, 
 from coevo.study import Budget, Header, Plan, Source, Sources
 from coevo.study.final import FinalPlan
 from coevo.study.plan import versions
-from coevo.study.sources import joint_space
+from coevo.study.sources import joint_space, texts
 from coevo.study.warm_start import WarmStart
 
 _SOCKETS = {"cost": ("evaluate",), "optim": ("ask", "tell"), "accuracy": ("score",)}

@@ -137,15 +137,37 @@ class Sources:
     def _check_plugins(self, folder: Path) -> None:
         family = parse_yaml(self.space.text, self.space.file).data.get("family")
         for name, near_file in ((self.cost, self.near_file), (str(family), self.space.file)):
-            if ".py:" not in name:
-                continue
-            path = plugin_file(name, near_file)
-            if path is None:
-                raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
-            if path.is_relative_to(folder.resolve()):
-                raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
-            if self.plugins.get(str(path)) != fingerprint(path):
-                raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
+            self.check_plugin(folder, name, near_file)
+
+    def check_plugin(self, folder: Path, name: str, near_file: str) -> None:
+        """Refuses to run a Python file of the user's that lies in the run folder or is not the one of the run.
+
+        Args:
+            folder: The run folder.
+            name: What the experiment or space names; without a file, all is well.
+            near_file: The file that names it.
+
+        Raises:
+            RunError: As said.
+        """
+        if ".py:" not in name:
+            return
+        path = plugin_file(name, near_file)
+        if path is None:
+            raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
+        if path.is_relative_to(folder.resolve()):
+            raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
+        if self.plugins.get(str(path)) != fingerprint(path):
+            raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
+
+
+def texts(data: object) -> Iterator[str]:
+    """All texts in plain data: a section may name plug-ins at any depth."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping | list):
+        for part in data.values() if isinstance(data, Mapping) else data:
+            yield from texts(part)
 
 
 def joint_space(

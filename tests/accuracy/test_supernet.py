@@ -119,7 +119,7 @@ def model(folder: Path) -> Iterator[SupernetAccuracy]:
 # -- which tensors are shared --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["digits_mbconv", "digits_sizing", "cell"])
+@pytest.mark.parametrize("name", ["digits_mbconv", "digits_sizing", "digits_vit", "cell"])
 def test_every_network_of_a_space_is_a_part_of_the_shared_tensors(name: str) -> None:
     family, shapes = _shipped(name), _shapes(name)
     for choices in _drawn(family, 1000):
@@ -133,7 +133,7 @@ def test_every_network_of_a_large_space_is_a_part_of_the_shared_tensors(name: st
     test_every_network_of_a_space_is_a_part_of_the_shared_tensors(name)
 
 
-@pytest.mark.parametrize("name", ["digits_mbconv", "cell"])
+@pytest.mark.parametrize("name", ["digits_mbconv", "digits_vit", "cell"])
 def test_a_slice_is_what_the_module_has_by_that_name(name: str) -> None:
     family = _shipped(name)
     for choices in _drawn(family, 20):
