@@ -158,7 +158,7 @@ def test_a_training_that_begins_anew_knows_what_it_knew_before(workplace):
 def test_what_other_runs_gave_is_begun_first_and_resumed_anywhere(workplace, run, trained, seed):
     run(TIMED, "optimizer.mutate=0.8", "budget.designs=40", out="first")
     count = len(trained())
-    overrides = (*STEADY, seed, "budget={trainings: 25}", f"warm_start={{runs: [{workplace / 'first'}]}}")
+    overrides = (*STEADY, seed, "budget.designs=60", f"warm_start={{runs: [{workplace / 'first'}]}}")
     whole = run(*overrides, out="whole")
     begun = {evaluation.id for evaluation in whole.evaluations if evaluation.step == -1}
     assert (
@@ -168,13 +168,13 @@ def test_what_other_runs_gave_is_begun_first_and_resumed_anywhere(workplace, run
     )
     begun_in_turn = [min(event.places) for event in events_of(workplace / "whole") if event.kind == "start"]
     assert [step for step, _ in begun_in_turn] == sorted(step for step, _ in begun_in_turn)
-    assert len(trained()) - count == whole.trainings == 25
+    assert len(trained()) - count == whole.trainings > 10
+    assert len(whole.evaluations) == 60
     experiment, ended = load_experiment(workplace / "tiny.yaml", overrides), ""
     while not ended:
         with experiment.study(workplace / "parts") as study:
-            ended = next(study.iterate()).ended
-            results = study.results()
-    assert facts_of(results) == facts_of(whole)
+            ended = list(itertools.islice(study.iterate(), 2))[-1].ended
+    assert facts_of(load_results(workplace / "parts")) == facts_of(whole)
     assert events_of(workplace / "parts") == events_of(workplace / "whole")
 
 
