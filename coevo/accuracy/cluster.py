@@ -99,7 +99,9 @@ def on_cluster(address: str, jobs: int = 1) -> Iterator[Cluster]:
 def _connected(address: str, jobs: int) -> Iterator[Any]:
     if address == LOCAL:
         with (
-            _dask.LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None) as local,
+            _dask.LocalCluster(
+                n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL + 1
+            ) as local,
             _dask.Client(local) as client,
         ):
             yield client
@@ -301,7 +303,7 @@ def run_task(pools: str, payload: bytes) -> Outcome:
 
 def _given_up(worker: Any, key: str) -> bool:
     task = worker.state.tasks.get(key)
-    return task is None or task.state == "cancelled"
+    return task is None or task.state == "cancelled" or worker.status is not distributed.Status.running
 
 
 def versions() -> dict[str, str]:
