@@ -11,9 +11,11 @@ import click
 from coevo.cli.check import check
 from coevo.cli.compare import compare, exact
 from coevo.cli.correlate import correlate
+from coevo.cli.costs import costs
 from coevo.cli.cross import cross
 from coevo.cli.evaluate import evaluate
 from coevo.cli.listing import list_known
+from coevo.cli.lut import lut
 from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
 from coevo.cli.validate import validate
@@ -36,7 +38,21 @@ def app() -> None:
     """Searches networks and accelerators together: Pareto fronts of co-designs."""
 
 
-for command in (run, report, evaluate, map_layers, check, list_known, validate, correlate, compare, exact, cross):
+for command in (
+    run,
+    report,
+    evaluate,
+    map_layers,
+    check,
+    list_known,
+    validate,
+    correlate,
+    compare,
+    exact,
+    cross,
+    lut,
+    costs,
+):
     app.add_command(command)
 
 

@@ -4,6 +4,7 @@ from coevo.evaluate.constraints import Constraint
 from coevo.evaluate.evaluator import Evaluator, HardwareScore, accuracy_key, computed_metrics, needs_accuracy
 from coevo.evaluate.joint import TEMPLATE, JointSpace
 from coevo.evaluate.targets import Targets, on_target
+from coevo.evaluate.unknown import known_metrics
 
 __all__ = [
     "TEMPLATE",
@@ -14,6 +15,7 @@ __all__ = [
     "Targets",
     "accuracy_key",
     "computed_metrics",
+    "known_metrics",
     "needs_accuracy",
     "on_target",
 ]

@@ -17,15 +17,16 @@ from coevo.accuracy.data import shown_name
 from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
-from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, needs_accuracy
+from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, known_metrics, needs_accuracy
 from coevo.experiment.parts import Plugin, content, located, texts
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
 from coevo.metrics import METRICS
 from coevo.networks import SpaceFile, load_space
-from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
+from coevo.protocols import NETWORK, AccuracyModel, CostModel, Metric, Optimizer, Problem, Task
 from coevo.study import Budget, Header, Plan, Source, Sources
+from coevo.study.costs import attach
 from coevo.study.final import FinalPlan
 from coevo.study.plan import versions
 from coevo.study.sources import joint_space
@@ -79,6 +80,7 @@ class Loader:
         self.final = self._final()
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
+        self.cost_model = self._cost_model()
 
     def plan(self) -> Plan:
         """Returns the parts."""
@@ -92,7 +94,7 @@ class Loader:
             joint=self.joint,
             objectives=self.objectives,
             constraints=self.constraints,
-            cost=self._built("cost", self.cost, self.cost.settings),
+            cost=self.cost_model,
             accuracy=self.model if self.trains else None,
             accuracy_id=digest([identity["accuracy"], identity["plugins"], identity["task"]]),
             optimizer=build,
@@ -102,6 +104,7 @@ class Loader:
             header=self._header(identity),
             final=self.final,
             warm_start=self._warm_start(),
+            near_file=self.file,
         )
 
     @property
@@ -266,6 +269,22 @@ class Loader:
             raise self.document.error(("deployment",), f"no network of the space fits: {error}") from None
         return joint
 
+    def _cost_model(self) -> CostModel:
+        """Builds the cost model, and refuses objectives and constraints that it cannot tell."""
+        model: CostModel = self._built("cost", self.cost, self.cost.settings)
+        metrics = computed_metrics(self.objectives, with_accuracy=True, targets=self.labels)
+        with located(self.document, ("cost",) if "cost" in self.document.data else ()):
+            attach(model, self.joint, self.file, {})
+            known = known_metrics(metrics, model, self.joint)
+        fields: list[tuple[FieldPath, str]] = [
+            (("objectives", i), metric.quantity.column) for i, metric in enumerate(self.objectives)
+        ]
+        for path, column in [*fields, *((("constraints", c.column), c.column) for c in self.constraints)]:
+            if column not in known:
+                problem = f"the cost model {self.cost.name} does not tell {column}; remove it, or take another model"
+                raise self.document.error(path, problem)
+        return model
+
     # -- plain data for the run folder -------------------------------------------------------------------------
 
     @property
@@ -302,6 +321,8 @@ class Loader:
             "plugins": {name: fingerprint(path) for name, path in self._plugins.items()},
         }
         # Only where they are given, so that runs from before them are still the same experiments.
+        if files := getattr(self.cost_model, "files", ()):
+            identity["cost_files"] = [fingerprint(path) for path in files]
         if spec.warm_start is not None:
             identity["warm_start"] = spec.warm_start.model_dump()
         if spec.targets is not None:
@@ -315,6 +336,7 @@ class Loader:
     def _header(self, identity: Mapping[str, Any]) -> Header:
         spec = self.spec
         metrics = computed_metrics(self.objectives, self.trains, self.labels)
+        metrics = known_metrics(metrics, self.cost_model, self.joint)
         return Header(
             spec.name,
             self._facts(identity),

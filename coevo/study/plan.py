@@ -125,6 +125,7 @@ class Plan:
         header: For reports.
         final: How the front is trained anew at the end; None if it is not.
         warm_start: Which designs of other runs the optimiser is told of first; None for none.
+        near_file: The experiment's file, for relative paths in the cost model's settings.
     """
 
     joint: JointSpace
@@ -140,6 +141,7 @@ class Plan:
     header: Header
     final: FinalPlan | None = None
     warm_start: WarmStart | None = None
+    near_file: str = ""
 
     def evaluator(self, jobs: int = 1) -> Evaluator:
         """Returns what scores genomes, with ``jobs`` processes to use."""

@@ -11,17 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from coevo.accelerator.template import Template, load_template
+from coevo.design import Network, digest
 from coevo.errors import CoevoError, RunError
 from coevo.evaluate import JointSpace, Targets
 from coevo.evaluate.targets import Across
 from coevo.library import find_plugin, fingerprint, parse_yaml, plugin_file
 from coevo.networks import SpaceFile, build_family, load_space
 from coevo.protocols import CostModel, Task
+from coevo.study.costs import KeptFigures, attach
+from coevo.workload import Source as NetworkSource
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class Sources:
                 joint = joint_space(space, templates, self.task, self.deployment, self.fixed, targets)
             plugin = find_plugin("cost", self.cost, self.near_file)
             cost: CostModel = plugin(plugin.Settings.model_validate(self.cost_settings))
+            attach(cost, joint, self.near_file, KeptFigures(folder, read_only=True))
         except RunError:
             raise
         except (CoevoError, ValueError) as error:
@@ -161,7 +166,19 @@ def joint_space(
     Raises:
         ValueError: As `JointSpace`.
     """
-    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment, targets)
+    target = deployment or task
+
+    def source(network: Network) -> NetworkSource:
+        shape = (target.channels, target.resolution, target.resolution)
+        key = digest([network.key, asdict(target)])
+        return NetworkSource(key, network.choices, shape, partial(_module, space, target, network.choices))
+
+    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment, targets, source)
+
+
+def _module(space: SpaceFile, task: Task, choices: Mapping[str, Any]) -> Any:
+    """Builds a network as it is deployed, which may be for another task than it is trained for."""
+    return build_family(space, task).module(choices)
 
 
 def _template(source: Source, vary: Mapping[str, Any] | None) -> Template:

@@ -15,6 +15,7 @@ from coevo.design import Evaluation, Front, Results
 from coevo.errors import SpecError
 from coevo.protocols import Context
 from coevo.space import Genomes
+from coevo.study.costs import KeptFigures, attach
 from coevo.study.log import Log, genome_key
 from coevo.study.plan import Plan
 from coevo.study.progress import Progress, Tracker
@@ -56,6 +57,7 @@ class Study:
     def __init__(self, plan: Plan, folder: Path, jobs: int = 1) -> None:
         self.plan = plan
         self.folder = Path(folder)
+        attach(plan.cost, plan.joint, plan.near_file, KeptFigures(self.folder))
         self.evaluator = plan.evaluator(jobs)
         self.ended = ""
         self._jobs = jobs
