@@ -162,6 +162,7 @@ class Cost:
         reason: Which layer and memory, how much was needed and how much there is; empty if all is well.
             Figures that the model cannot tell (`CostModel.unknown`) are NaN.
         detail: Gives `layers`; searches cost thousands of designs and look into few.
+        std: Standard deviations of figures that are predicted, by attribute; empty for others.
     """
 
     memories: tuple[str, ...]
@@ -172,6 +173,7 @@ class Cost:
     violation: float = 0.0
     reason: str = ""
     detail: Callable[[], tuple[LayerCost, ...]] = field(repr=False, default=tuple)
+    std: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def layers(self) -> tuple[LayerCost, ...]:
@@ -270,6 +272,8 @@ EXTRAS = (
     Quantity("true_latency", "ms", title="True latency"),
     Quantity("true_energy", "mJ", title="True energy"),
     Quantity("true_front", title="On the true front"),
+    Quantity("latency_std", "ms", title="Latency, predicted std"),
+    Quantity("energy_std", "mJ", title="Energy, predicted std"),
 )
 """What may be known of designs of the front alone: by `FrontDesign.extras`, in this order."""
 
@@ -285,8 +289,8 @@ class FrontDesign:
         costs: The breakdown on each of the design's machines.
         accuracy: Validation and test error; None if no accuracy was asked for.
         final: What training it anew in full said; None if that was not asked for, or is still to come.
-        truth: Where figures are predicted: those of the model that the prediction is of, by the columns of `EXTRAS`,
-            and whether the design is on the front by them. `costs` are then that model's.
+        truth: Where figures are predicted: how surely, those of the model that the prediction is of, and whether the
+            design is on the front by them; by the columns of `EXTRAS`. `costs` are then that model's.
     """
 
     evaluation: Evaluation

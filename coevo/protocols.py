@@ -110,7 +110,7 @@ class CostModel(Protocol):
     - ``of_network``: True if networks of the same layers may cost differently;
     - ``unknown``: names of attributes of `Cost` that it cannot tell. They are NaN in its costs; metrics that need them
       are left out, and cannot be objectives or constraints;
-    - ``truth``: the model that it stands for, or None; the front is scored by that too;
+    - ``truth``: the model that it stands for, or None; the front is scored by that too (`Cost.std` says how surely);
     - ``files``: paths of the files that its figures come from: another content is another experiment;
     - ``facts``: what a report says of it, text by label.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from coevo.accelerator.machine import Accelerator
 from coevo.design import Cost, digest
+from coevo.errors import RunError
 from coevo.workload import Workload
 
 ATTRIBUTES = ("latency_cycles", "energy_pj", "peak_memory_bytes")
@@ -28,6 +29,7 @@ class Figures:
         peak_memory_bytes: Most on-chip memory in use [byte].
         violation: 0, or > 0 if there are no figures.
         reason: Why there are none.
+        latency_cycles_std, energy_pj_std, peak_memory_bytes_std: Standard deviations of predicted figures, else 0.
     """
 
     latency_cycles: float = math.nan
@@ -35,6 +37,9 @@ class Figures:
     peak_memory_bytes: float = math.nan
     violation: float = 0.0
     reason: str = ""
+    latency_cycles_std: float = 0.0
+    energy_pj_std: float = 0.0
+    peak_memory_bytes_std: float = 0.0
 
     @staticmethod
     def failed(reason: str) -> Figures:
@@ -63,8 +68,16 @@ class Figures:
         names = tuple(memory.name for memory in machine.memories)
         if self.violation > 0:
             return Cost(names, 0.0, 0.0, machine.area_mm2, 0.0, self.violation, self.reason)
-        cycles = self.latency_cycles if clock_mhz is None else self.latency_cycles * (machine.clock_mhz / clock_mhz)
-        return Cost(names, cycles, self.energy_pj, machine.area_mm2, self.peak_memory_bytes)
+        scale = 1.0 if clock_mhz is None else machine.clock_mhz / clock_mhz
+        deviations = {name: getattr(self, f"{name}_std") for name in ATTRIBUTES}
+        return Cost(
+            names,
+            self.latency_cycles * scale,
+            self.energy_pj,
+            machine.area_mm2,
+            self.peak_memory_bytes,
+            std={name: value for name, value in deviations.items() if value > 0},
+        )
 
     def to_data(self) -> dict[str, Any]:
         """Returns them as plain data; None where a figure is not known."""
@@ -74,9 +87,16 @@ class Figures:
 
     @staticmethod
     def from_data(data: Mapping[str, Any]) -> Figures:
-        """Reads what `to_data` wrote."""
-        known: dict[str, Any] = {name: math.nan if value is None else value for name, value in data.items()}
-        return Figures(**known)
+        """Reads what `to_data` wrote.
+
+        Raises:
+            RunError: It is something else.
+        """
+        try:
+            known: dict[str, Any] = {name: math.nan if value is None else value for name, value in data.items()}
+            return Figures(**known)
+        except (AttributeError, TypeError):
+            raise RunError("the figures that the run keeps are of another coevo, or damaged; start a new run") from None
 
 
 class Known:
@@ -119,5 +139,6 @@ class Known:
 
 
 def pair_key(workload: Workload, machine: Accelerator) -> object:
-    """Returns what decides the cost of a pair to a model that sees layers in their order."""
-    return [[layer.shape_key for layer in workload.layers], [layer.follows for layer in workload.layers], machine.key]
+    """Returns what decides the cost of a pair: the network, or else the layers in their order; and the machine."""
+    layers = [(layer.shape_key, layer.follows) for layer in workload.layers]
+    return [layers if workload.source is None else workload.source.key, machine.key]

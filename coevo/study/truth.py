@@ -24,8 +24,8 @@ def with_truth(
 ) -> tuple[FrontDesign, ...]:
     """Scores a front also by the model that the cost model stands for, if it stands for one.
 
-    The designs' breakdowns are then that model's, and `FrontDesign.truth` holds its figures: nothing but ``true_front``
-    of a design that it finds to be infeasible.
+    The designs' breakdowns are then that model's, and `FrontDesign.truth` holds its figures: no more than
+    ``true_front`` of a design that it finds to be infeasible.
     """
     model: CostModel | None = getattr(cost, "truth", None)
     if model is None or not designs:
@@ -35,7 +35,7 @@ def with_truth(
     costs = [tuple(next(found) for _ in design.design.machines) for design in designs]
     violation = np.array([sum(cost.violation for cost in own) for own in costs])
     values = np.zeros((len(designs), len(objectives)))
-    truth: list[dict[str, float]] = [{} for _ in designs]
+    truth = [_deviations(design) for design in designs]
     for i, (design, own) in enumerate(zip(designs, costs, strict=True)):
         if violation[i] == 0:
             values[i] = [_objective(design, own, k, quantity, joint) for k, quantity in enumerate(objectives)]
@@ -48,6 +48,16 @@ def with_truth(
         replace(design, costs=own, truth={**known, "true_front": float(on_front)})
         for design, own, known, on_front in zip(designs, costs, truth, stands, strict=True)
     )
+
+
+def _deviations(design: FrontDesign) -> dict[str, float]:
+    """How surely figures are predicted: the largest deviation over the design's machines."""
+    machines = design.design.machines.values()
+    pairs = [(cost.std, machine.clock_mhz * 1e3) for cost, machine in zip(design.costs, machines, strict=True)]
+    latency = [std["latency_cycles"] / clock for std, clock in pairs if "latency_cycles" in std]
+    energy = [std["energy_pj"] * 1e-9 for std, _ in pairs if "energy_pj" in std]
+    known = {"latency_std_ms": latency, "energy_std_mj": energy}
+    return {column: max(values) for column, values in known.items() if values}
 
 
 def _objective(design: FrontDesign, costs: Sequence[Cost], k: int, quantity: Quantity, joint: JointSpace) -> float:
