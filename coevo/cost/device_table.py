@@ -140,7 +140,7 @@ class DeviceTable:
             devices = [str(name) for name in arrays["devices"]]
             self._check_device(devices)
             latencies = arrays["latency_ms"][devices.index(self.settings.device)].astype(np.float64).tolist()
-        names = _cells(file)
+        names = cells(file)
         return {names[i]: Figures.measured(_number(value)) for i, value in enumerate(latencies)}
 
     def _from_csv(self, file: Path) -> dict[str, Figures]:
@@ -152,7 +152,7 @@ class DeviceTable:
             device = self.settings.device.lower()
             latency = next(columns[device + end] for end in _LATENCY if device + end in columns)
             energy = next((columns[device + end] for end in _ENERGY if device + end in columns), None)
-            names = {} if "arch" in columns else _cells(file)
+            names = {} if "arch" in columns else cells(file)
             return {
                 row["arch"] if "arch" in row else names[int(row["idx"])]: Figures.measured(
                     _number(row[latency]), math.nan if energy is None else _number(row[energy])
@@ -189,7 +189,7 @@ def _cell(workload: Workload) -> str | None:
         return None
 
 
-def _cells(file: Path) -> dict[int, str]:
+def cells(file: Path) -> dict[int, str]:
     """Which cell has which number.
 
     Raises:
