@@ -90,11 +90,14 @@ class CostContext:
         draw: Gives at most so many different pairs of the joint space at random, by a seed.
         memory: Plain data by key that are kept with the run: what a model puts in is there after a resume, and when a
             report is written later.
+        may_run: Whether networks and commands may be run. Not where someone looks into a run folder, which may be
+            another's: then a model raises RunError for what is not in ``memory``.
     """
 
     near_file: str = ""
     draw: Callable[[int, int], Sequence[tuple[Workload, Accelerator]]] = field(default=lambda count, seed: ())  # noqa: ARG005
     memory: MutableMapping[str, Any] = field(default_factory=dict)
+    may_run: bool = True
 
 
 class CostModel(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +12,15 @@ from coevo.library import find_plugin
 
 SINGULAR = {"accuracy": "an accuracy model such as train", "cost": "a cost model such as analytical"}
 """What a section of each room names."""
+
+
+def texts(data: object) -> Iterator[str]:
+    """All texts in plain data: a section may name plug-ins at any depth."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping | list):
+        for part in data.values() if isinstance(data, Mapping) else data:
+            yield from texts(part)
 
 
 def complete(kind: str, section: dict[str, Any]) -> dict[str, Any]:

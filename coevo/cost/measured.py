@@ -21,7 +21,7 @@ from coevo.cost.device_command import MODEL, ask
 from coevo.cost.figures import ATTRIBUTES, NANOSECONDS_MHZ, Figures, Known
 from coevo.cost.timing import Device, Engine, Timing, export_onnx, measure, refuse_absent
 from coevo.design import Cost
-from coevo.errors import BackendError, SpecError
+from coevo.errors import BackendError, RunError, SpecError
 from coevo.protocols import CostContext
 from coevo.workload import Workload
 
@@ -102,14 +102,24 @@ class MeasuredCost:
         """How was measured, and where; kept with the run, which may be reported from another machine."""
         key = f"measured {self.settings!r}"
         if key not in self._context.memory:
+            if not self._context.may_run:
+                return {}
             self._context.memory[key] = self._place()
         return {"measured": self._context.memory[key]}
 
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:  # noqa: ARG002
-        """Measures every network that is new to the run."""
+        """Measures every network that is new to the run.
+
+        Raises:
+            RunError: There is one, and nothing may be run.
+        """
         return self._known.costs(pairs, lambda workload, _: _key(workload), self._measured)
 
     def _measured(self, pairs: Sequence[tuple[Workload, Accelerator]]) -> Iterator[Figures]:
+        if not self._context.may_run:
+            raise RunError(
+                "the run folder lacks a measurement, and none is made by looking into it; go on with the run"
+            )
         for workload, _ in pairs:
             yield self._figures(workload)
 

@@ -59,7 +59,7 @@ class MixedCost:
         known: dict[str, CostModel] = {}
         for name, section in sections.items():
             if repr(section) not in known:
-                known[repr(section)] = attached(section, context, name)
+                known[repr(section)] = attached(section, context, name, self._parts.get(name))
             self._parts[name] = known[repr(section)]
 
     @property
@@ -120,7 +120,8 @@ def _joined(costs: dict[str, Cost], machine: Accelerator) -> Cost:
         names = tuple(memory.name for memory in machine.memories)
         return Cost(names, 0.0, 0.0, machine.area_mm2, 0.0, math.fsum(failed.values()), "; ".join(failed))
     given: dict[str, Any] = {figure: getattr(costs[name], figure) for name, figure in FIGURES.items()}
-    return replace(costs["latency"], **given, detail=tuple)
+    deviations = {figure: costs[name].std[figure] for name, figure in FIGURES.items() if figure in costs[name].std}
+    return replace(costs["latency"], **given, detail=tuple, std=deviations)
 
 
 plugin = MixedCost

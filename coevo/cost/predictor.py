@@ -101,7 +101,8 @@ class PredictedCost:
             DataError: What it reads is absent.
         """
         self._context = context
-        self._of = attached(self.settings.of, context, "of")
+        self._of = attached(self.settings.of, context, "of", self._of)
+        self.__dict__.pop("_fitted", None)  # so that another run keeps the samples too
         self._known.memory = self._samples.memory = context.memory
 
     @property

@@ -16,19 +16,20 @@ Section = Annotated[dict[str, Any], AfterValidator(partial(sections.complete, "c
 """A model and its settings, as in the section ``cost`` of an experiment."""
 
 
-def attached(section: Mapping[str, Any], context: CostContext, part: str) -> CostModel:
+def attached(section: Mapping[str, Any], context: CostContext, part: str, known: CostModel | None = None) -> CostModel:
     """Returns the model of a section, told what it may know.
 
     Args:
         section: Names the model.
         context: Of the model that it is part of.
         part: The field of that model's settings, for errors.
+        known: The model, if it was built before.
 
     Raises:
         SpecError: There is no such model, or a setting is wrong.
         DataError: What it reads is absent.
     """
-    model = cast("CostModel", sections.build("cost", section, context.near_file))
+    model = known or cast("CostModel", sections.build("cost", section, context.near_file))
     attach = getattr(model, "attach", None)
     if attach is not None:
         try:

@@ -18,13 +18,14 @@ from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
 from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, known_metrics, needs_accuracy
-from coevo.experiment.parts import Plugin, content, located, texts
+from coevo.experiment.parts import Plugin, content, located
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
 from coevo.metrics import METRICS
 from coevo.networks import SpaceFile, load_space
 from coevo.protocols import NETWORK, AccuracyModel, CostModel, Metric, Optimizer, Problem, Task
+from coevo.sections import texts
 from coevo.study import Budget, Header, Plan, Source, Sources
 from coevo.study.costs import attach
 from coevo.study.final import FinalPlan
@@ -290,7 +291,7 @@ class Loader:
     @property
     def _plugins(self) -> dict[str, Path]:
         """Files of the user's own plug-ins by the names that the experiment gives them."""
-        given = [self.cost.name, self.optimizer.name, *self.spec.objectives]
+        given = [*texts(self.cost.data), self.optimizer.name, *self.spec.objectives]
         given += [] if self.accuracy is None else texts(self.accuracy.data)
         family = plugin_file(self.space.family, self.space.file) if ".py:" in self.space.family else None
         return self._files(given) | ({} if family is None else {self.space.family: family})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,15 +29,6 @@ class Plugin(NamedTuple):
         given = ((key, value) for key, value in self.data.items() if key != "name" and value not in (None, ""))
         settings = ", ".join(f"{key} {value}" for key, value in given)
         return f"{self.name} ({settings})" if settings else self.name
-
-
-def texts(data: object) -> Iterator[str]:
-    """All texts in plain data: a section may name plug-ins at any depth."""
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, Mapping | list):
-        for part in data.values() if isinstance(data, Mapping) else data:
-            yield from texts(part)
 
 
 def content(file: str) -> dict[str, Any]:

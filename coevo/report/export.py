@@ -39,7 +39,7 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
         **({} if targets else _accelerator(design.design.accelerator)),
         "metrics": {**design.evaluation.metrics, **design.extras},
         **({"fidelity": design.evaluation.fidelity} if design.evaluation.fidelity else {}),
-        **({} if targets else _mapped(design.cost)),
+        **({} if targets else _mapped(design, design.cost)),
         **({"targets": _targets(design)} if targets else {}),
     }
 
@@ -47,7 +47,7 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
 def _targets(design: FrontDesign) -> dict[str, Any]:
     """Every target's machine, and how each layer is mapped on it."""
     pairs = zip(design.design.targets, design.costs, strict=True)
-    return {label: {**_accelerator(machine), **_mapped(cost)} for (label, machine), cost in pairs}
+    return {label: {**_accelerator(machine), **_mapped(design, cost)} for (label, machine), cost in pairs}
 
 
 def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
@@ -57,9 +57,11 @@ def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
     return {"accelerator": facts}
 
 
-def _mapped(cost: Cost) -> dict[str, Any]:
+def _mapped(design: FrontDesign, cost: Cost) -> dict[str, Any]:
+    """Layers, with what each keeps on chip, and mappings; of a cost model without a breakdown the layers alone."""
+    layers = [layer.layer for layer in cost.layers] or design.workload.layers
     return {
-        "layers": [_layer(layer.layer) for layer in cost.layers],
+        "layers": [_layer(layer) for layer in layers],
         "mappings": {layer.layer.name: layer.mapping.to_data() for layer in cost.layers},
     }
 

@@ -18,7 +18,9 @@ FILE = "costs.jsonl"
 """Lines of JSON in the run folder, ``{"key": ..., "value": ...}`` each; of two of one key, the later holds."""
 
 
-def attach(cost: CostModel, joint: JointSpace, near_file: str, memory: MutableMapping[str, Any]) -> None:
+def attach(
+    cost: CostModel, joint: JointSpace, near_file: str, memory: MutableMapping[str, Any], may_run: bool = True
+) -> None:
     """Tells a cost model what it may know beside the pairs that it scores, if it wants to know.
 
     Raises:
@@ -33,7 +35,7 @@ def attach(cost: CostModel, joint: JointSpace, near_file: str, memory: MutableMa
 
     method = getattr(cost, "attach", None)
     if method is not None:
-        method(CostContext(near_file, draw, memory))
+        method(CostContext(near_file, draw, memory, may_run))
 
 
 def facts_of(cost: CostModel) -> dict[str, str]:

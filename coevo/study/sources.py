@@ -24,6 +24,7 @@ from coevo.evaluate.targets import Across
 from coevo.library import find_plugin, fingerprint, parse_yaml, plugin_file
 from coevo.networks import SpaceFile, build_family, load_space
 from coevo.protocols import CostModel, Task
+from coevo.sections import texts
 from coevo.study.costs import KeptFigures, attach
 from coevo.workload import Source as NetworkSource
 
@@ -132,7 +133,7 @@ class Sources:
                 joint = joint_space(space, templates, self.task, self.deployment, self.fixed, targets)
             plugin = find_plugin("cost", self.cost, self.near_file)
             cost: CostModel = plugin(plugin.Settings.model_validate(self.cost_settings))
-            attach(cost, joint, self.near_file, KeptFigures(folder, read_only=True))
+            attach(cost, joint, self.near_file, KeptFigures(folder, read_only=True), may_run=False)
         except RunError:
             raise
         except (CoevoError, ValueError) as error:
@@ -141,7 +142,8 @@ class Sources:
 
     def _check_plugins(self, folder: Path) -> None:
         family = parse_yaml(self.space.text, self.space.file).data.get("family")
-        for name, near_file in ((self.cost, self.near_file), (str(family), self.space.file)):
+        own = [(name, self.near_file) for name in (self.cost, *texts(self.cost_settings))]
+        for name, near_file in (*own, (str(family), self.space.file)):
             if ".py:" not in name:
                 continue
             path = plugin_file(name, near_file)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from coevo.design import AT, Cost, FrontDesign, Quantity
+from coevo.errors import RunError
 from coevo.evaluate import JointSpace
 from coevo.evaluate.targets import figures
 from coevo.metrics import METRICS
@@ -25,13 +26,16 @@ def with_truth(
     """Scores a front also by the model that the cost model stands for, if it stands for one.
 
     The designs' breakdowns are then that model's, and `FrontDesign.truth` holds its figures: no more than
-    ``true_front`` of a design that it finds to be infeasible.
+    ``true_front`` of a design that it finds to be infeasible. Nothing is said of a front that is still to be measured.
     """
     model: CostModel | None = getattr(cost, "truth", None)
     if model is None or not designs:
         return tuple(designs)
     pairs = [(design.workload, machine) for design in designs for machine in design.design.machines.values()]
-    found = iter(model.evaluate(pairs, jobs))
+    try:
+        found = iter(model.evaluate(pairs, jobs))
+    except RunError:  # only someone who looks into the folder: the run itself measures
+        return tuple(designs)
     costs = [tuple(next(found) for _ in design.design.machines) for design in designs]
     violation = np.array([sum(cost.violation for cost in own) for own in costs])
     values = np.zeros((len(designs), len(objectives)))

@@ -12,6 +12,7 @@ from coevo.cli import main
 from coevo.correlate.costs import compare_costs
 from coevo.errors import DataError, RunError, SpecError
 from coevo.experiment import load_experiment
+from coevo.report import write_report
 from coevo.study import load_results
 from coevo.study.costs import KeptFigures
 
@@ -190,3 +191,29 @@ def test_damage_in_the_middle_of_kept_figures_is_one_line(tmp_path):
     (tmp_path / "costs.jsonl").write_text('{"key": "a", "value": 1}\nnonsense\n{"key": "b", "value": 1}\n')
     with pytest.raises(RunError, match=r"costs.jsonl:2: is damaged"):
         KeptFigures(tmp_path)["a"]
+
+
+def test_a_users_model_inside_another_is_part_of_what_the_run_is(workplace, capsys):
+    plugin = workplace / "mine.py"
+    plugin.write_text(FAKES.read_text())
+    cost = "cost={name: predictor, of: {name: 'mine.py:CostModel'}, samples: 40, learner: gaussian_process}"
+    with load_experiment(workplace / "tiny.yaml", [cost, "budget.designs=6"]).study(workplace / "run") as study:
+        study.run()
+    assert load_results(workplace / "run").front.designs
+    plugin.write_text(FAKES.read_text() + "\n# changed\n")
+    with pytest.raises(RunError, match=r"was made with another .*mine\.py"):
+        load_results(workplace / "run")
+    with pytest.raises(RunError, match=r"plugins\.mine\.py"):
+        load_experiment(workplace / "tiny.yaml", [cost]).study(workplace / "run")
+
+
+def test_a_design_without_a_breakdown_is_written_whole_and_can_be_mapped(run, table, workplace, capsys):
+    results = run("cost={name: lut, path: table.csv}")
+    write_report(results, workplace / "run")
+    file = workplace / "run" / "front" / f"{results.front.designs[0].evaluation.id}.yaml"
+    code, text = coevo(capsys, "evaluate", file)
+    assert code == 2
+    assert "has no mappings, as its cost model gave none; --remap searches them" in text
+    code, text = coevo(capsys, "evaluate", file, "--remap")
+    assert code == 0, text
+    assert "conv0" in text

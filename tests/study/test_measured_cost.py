@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coevo.cost import timing
 from coevo.cost.measured import MeasuredCost, MeasuredSettings
 from coevo.cost.timing import RAPL, export_onnx
 from coevo.design import Cost
-from coevo.errors import SpecError
+from coevo.errors import RunError, SpecError
 from coevo.experiment import load_experiment
 from coevo.networks import build_family, load_space
 from coevo.networks.single import layer_module, layer_source
@@ -97,6 +98,43 @@ def test_a_device_is_asked_once_per_network_even_if_the_run_is_stopped_and_repor
     assert sum(isinstance(value, dict) for value in known) == 6
 
 
+def test_looking_into_a_run_folder_runs_no_command_that_stands_in_it(experiment, tmp_path):
+    with load_experiment(experiment).study(tmp_path / "run") as study:
+        study.run()
+    (tmp_path / "run" / "costs.jsonl").unlink()
+    (tmp_path / "journal").unlink()
+    with pytest.raises(RunError, match="the run folder lacks a measurement, and none is made by looking into it"):
+        load_results(tmp_path / "run")
+    assert not (tmp_path / "journal").exists()
+
+
+def test_a_run_under_way_is_reported_before_its_front_is_measured(experiment, tmp_path):
+    section = load_experiment(experiment).plan.identity["cost"]
+    override = f"cost={{name: predictor, of: {json.dumps(section)}, samples: 20}}"
+    with load_experiment(experiment, [override]).study(tmp_path / "run") as study:
+        study.step()
+        before = load_results(tmp_path / "run").front.rows()
+        study.run()
+    after = load_results(tmp_path / "run").front.rows()
+    assert before
+    assert not [name for row in before for name in row if name.startswith("true_")]
+    assert all(row["true_latency_ms"] > 0 for row in after)
+
+
+def test_a_mixed_models_prediction_is_held_against_its_own_truth(experiment, tmp_path):
+    section = json.dumps(load_experiment(experiment).plan.identity["cost"])
+    latency = f"{{name: predictor, of: {section}, samples: 20}}"
+    override = f"cost={{name: mixed, latency: {latency}, energy: {{name: analytical}}}}"
+    overrides = [override, "objectives=[latency, energy]", "accelerators=[{template: tiny, vary: {}}]"]
+    with load_experiment(experiment, overrides).study(tmp_path / "run") as study:
+        rows = study.run().rows()
+    for row in rows:
+        assert row["true_energy_mj"] == pytest.approx(row["energy_mj"], rel=1e-12)
+        assert row["true_latency_ms"] != row["latency_ms"]
+        assert row["latency_std_ms"] > 0
+        assert "energy_std_mj" not in row
+
+
 def test_what_a_device_says_is_the_latency_whatever_the_clock():
     cost = figures(says('{\\"latency_ms\\": 2.5, \\"energy_mj\\": 3}'), energy=True)
     assert cost.latency_cycles / (machine().clock_mhz * 1e3) == pytest.approx(2.5)
@@ -151,6 +189,16 @@ def test_a_command_without_a_place_for_the_network_is_refused(experiment):
 def test_an_objective_that_is_not_measured_is_refused(experiment):
     with pytest.raises(SpecError, match=r"objectives\.1: the cost model measured does not tell energy_mj"):
         load_experiment(experiment, ["objectives=[latency, energy]"])
+
+
+def test_energy_is_what_the_processors_counter_adds_per_run_also_where_it_begins_anew(tmp_path, monkeypatch):
+    (tmp_path / "energy_uj").write_text("0")
+    (tmp_path / "max_energy_range_uj").write_text("1000000")
+    monkeypatch.setattr(timing, "RAPL", tmp_path)
+    readings = iter([999_000.0, 5_000.0])
+    monkeypatch.setattr(timing, "_energy_uj", lambda: next(readings))
+    (cost,) = MeasuredCost(MeasuredSettings(energy=True, repeats=3)).evaluate([(network(), machine())])
+    assert cost.energy_pj == pytest.approx(6_000 / 3 * 1e6)
 
 
 @pytest.mark.skipif((RAPL / "energy_uj").exists(), reason="this machine's energy counter is there")
