@@ -81,10 +81,43 @@ class Optimizer(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class CostContext:
+    """What a cost model may know beside the pairs that it scores.
+
+    Attributes:
+        near_file: The experiment's file, for relative paths in the settings.
+        draw: Gives at most so many different pairs of the joint space at random, by a seed.
+        memory: Plain data by key that are kept with the run: what a model puts in is there after a resume, and when a
+            report is written later.
+        may_run: Whether networks and commands may be run. Not where someone looks into a run folder, which may be
+            another's: then a model raises RunError for what is not in ``memory``.
+    """
+
+    near_file: str = ""
+    draw: Callable[[int, int], Sequence[tuple[Workload, Accelerator]]] = field(default=lambda count, seed: ())  # noqa: ARG005
+    memory: MutableMapping[str, Any] = field(default_factory=dict)
+    may_run: bool = True
+
+
 class CostModel(Protocol):
     """Scores workloads on accelerators. Built as ``plugin(settings)``.
 
-    A model may also have ``additive``: True if a workload costs the sum of its layers, whatever their order.
+    What a model needs beyond layers and machine hangs on the pair: `Workload.source` is the network itself. A model may
+    also have
+
+    - ``attach(context)``, called with a `CostContext` before anything is scored; it raises SpecError or DataError for
+      what cannot work. A model whose figures cannot be computed again (measured, learnt, read from a file that may go)
+      keeps them in ``context.memory``: the front is scored again when a run ends and whenever its report is written;
+    - ``additive``: True if a workload costs the sum of its layers, whatever their order;
+    - ``of_network``: True if networks of the same layers may cost differently;
+    - ``unknown``: names of attributes of `Cost` that it cannot tell. They are NaN in its costs; metrics that need them
+      are left out, and cannot be objectives or constraints;
+    - ``truth``: the model that it stands for, or None; the front is scored by that too (`Cost.std` says how surely);
+    - ``files``: paths of the files that its figures come from: another content is another experiment;
+    - ``facts``: what a report says of it, text by label.
+
+    The last five are asked for after ``attach``.
     """
 
     Settings: ClassVar[type[BaseModel]]

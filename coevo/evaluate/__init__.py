@@ -5,6 +5,7 @@ from coevo.evaluate.evaluator import Evaluator, HardwareScore, accuracy_key, com
 from coevo.evaluate.joint import TEMPLATE, JointSpace
 from coevo.evaluate.targets import Targets, on_target
 from coevo.evaluate.trainings import KeyedTrainings, takes_one_by_one
+from coevo.evaluate.unknown import known_metrics
 
 __all__ = [
     "TEMPLATE",
@@ -16,6 +17,7 @@ __all__ = [
     "Targets",
     "accuracy_key",
     "computed_metrics",
+    "known_metrics",
     "needs_accuracy",
     "on_target",
     "takes_one_by_one",

@@ -18,6 +18,7 @@ from coevo.evaluate.constraints import Constraint, total_excess
 from coevo.evaluate.joint import JointSpace
 from coevo.evaluate.targets import figures, with_targets
 from coevo.evaluate.trainings import KeyedTrainings, check_accuracy
+from coevo.evaluate.unknown import known_metrics
 from coevo.learning.features import VIEWS, Features, NetworkFeatures, View
 from coevo.metrics import METRICS, ON_REQUEST, inputs_of
 from coevo.protocols import AccuracyModel, Array, Candidate, Context, CostModel, Metric
@@ -84,7 +85,8 @@ class Evaluator:
         self._accuracy_id = accuracy_id
         self._seed = seed
         self._jobs = jobs
-        metrics = computed_metrics(objectives, constraints, self.trains, self._labels)
+        computed = computed_metrics(objectives, constraints, self.trains, self._labels)
+        metrics = known_metrics(computed, cost, joint)
         self._hardware_metrics = {c: m for c, m in metrics.items() if "accuracy" not in inputs_of(m)}
         self._trained_metrics = {c: m for c, m in metrics.items() if "accuracy" in inputs_of(m)}
         self._features = NetworkFeatures(joint.family, seed)

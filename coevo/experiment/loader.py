@@ -17,18 +17,28 @@ from coevo.accuracy.data import shown_name
 from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
-from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, needs_accuracy, takes_one_by_one
+from coevo.evaluate import (
+    Constraint,
+    JointSpace,
+    Targets,
+    computed_metrics,
+    known_metrics,
+    needs_accuracy,
+    takes_one_by_one,
+)
 from coevo.experiment.parts import Plugin, content, located
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
 from coevo.metrics import METRICS, ON_REQUEST
 from coevo.networks import SpaceFile, load_space
-from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
+from coevo.protocols import NETWORK, AccuracyModel, CostModel, Metric, Optimizer, Problem, Task
+from coevo.sections import texts
 from coevo.study import Budget, Header, Plan, Source, Sources
+from coevo.study.costs import attach
 from coevo.study.final import FinalPlan
 from coevo.study.plan import versions
-from coevo.study.sources import joint_space, texts
+from coevo.study.sources import joint_space
 from coevo.study.warm_start import WarmStart
 
 _SOCKETS = {"cost": ("evaluate",), "optim": ("ask", "tell"), "accuracy": ("score",)}
@@ -80,6 +90,7 @@ class Loader:
         self.final = self._final()
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
+        self.cost_model = self._cost_model()
 
     def plan(self) -> Plan:
         """Returns the parts."""
@@ -93,7 +104,7 @@ class Loader:
             joint=self.joint,
             objectives=self.objectives,
             constraints=self.constraints,
-            cost=self._built("cost", self.cost, self.cost.settings),
+            cost=self.cost_model,
             accuracy=self.model if self.trains else None,
             accuracy_id=digest([identity["accuracy"], identity["plugins"], identity["task"]]),
             optimizer=build,
@@ -104,6 +115,7 @@ class Loader:
             final=self.final,
             warm_start=self._warm_start(),
             in_flight=None if self.spec.steady_state is None else self.spec.steady_state.in_flight,
+            near_file=self.file,
         )
 
     @property
@@ -282,12 +294,28 @@ class Loader:
             raise self.document.error(("deployment",), f"no network of the space fits: {error}") from None
         return joint
 
+    def _cost_model(self) -> CostModel:
+        """Builds the cost model, and refuses objectives and constraints that it cannot tell."""
+        model: CostModel = self._built("cost", self.cost, self.cost.settings)
+        metrics = computed_metrics(self.objectives, self.constraints, with_accuracy=True, targets=self.labels)
+        with located(self.document, ("cost",) if "cost" in self.document.data else ()):
+            attach(model, self.joint, self.file, {})
+            known = known_metrics(metrics, model, self.joint)
+        fields: list[tuple[FieldPath, str]] = [
+            (("objectives", i), metric.quantity.column) for i, metric in enumerate(self.objectives)
+        ]
+        for path, column in [*fields, *((("constraints", c.column), c.column) for c in self.constraints)]:
+            if column not in known:
+                problem = f"the cost model {self.cost.name} does not tell {column}; remove it, or take another model"
+                raise self.document.error(path, problem)
+        return model
+
     # -- plain data for the run folder -------------------------------------------------------------------------
 
     @property
     def _plugins(self) -> dict[str, Path]:
         """Files of the user's own plug-ins by the names that the experiment gives them."""
-        given = [self.cost.name, self.optimizer.name, *self.spec.objectives]
+        given = [*texts(self.cost.data), self.optimizer.name, *self.spec.objectives]
         given += [] if self.accuracy is None else texts(self.accuracy.data)
         family = plugin_file(self.space.family, self.space.file) if ".py:" in self.space.family else None
         return self._files(given) | ({} if family is None else {self.space.family: family})
@@ -320,6 +348,8 @@ class Loader:
         # Only where they are given, so that runs from before them are still the same experiments.
         if spec.steady_state is not None:
             identity["steady_state"] = spec.steady_state.model_dump()
+        if files := getattr(self.cost_model, "files", ()):
+            identity["cost_files"] = [fingerprint(path) for path in files]
         if spec.warm_start is not None:
             identity["warm_start"] = spec.warm_start.model_dump()
         if spec.targets is not None:
@@ -333,6 +363,7 @@ class Loader:
     def _header(self, identity: Mapping[str, Any]) -> Header:
         spec = self.spec
         metrics = computed_metrics(self.objectives, self.constraints, self.trains, self.labels)
+        metrics = known_metrics(metrics, self.cost_model, self.joint)
         return Header(
             spec.name,
             self._facts(identity),

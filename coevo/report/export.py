@@ -56,7 +56,7 @@ def mapping_yaml(cost: Cost, title: str) -> str:
         cost: Of the layers on the machine.
         title: One line for people.
     """
-    return f"# {title}\n{_LOOPS}" + _text({"mappings": _mapped(cost)["mappings"]})
+    return f"# {title}\n{_LOOPS}" + _text({"mappings": _mappings(cost)})
 
 
 def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
         **({} if targets else _accelerator(design.design.accelerator)),
         "metrics": {**design.evaluation.metrics, **design.extras},
         **({"fidelity": design.evaluation.fidelity} if design.evaluation.fidelity else {}),
-        **({} if targets else _mapped(design.cost)),
+        **({} if targets else _mapped(design, design.cost)),
         **({"targets": _targets(design)} if targets else {}),
     }
 
@@ -78,7 +78,7 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
 def _targets(design: FrontDesign) -> dict[str, Any]:
     """Every target's machine, and how each layer is mapped on it."""
     pairs = zip(design.design.targets, design.costs, strict=True)
-    return {label: {**_accelerator(machine), **_mapped(cost)} for (label, machine), cost in pairs}
+    return {label: {**_accelerator(machine), **_mapped(design, cost)} for (label, machine), cost in pairs}
 
 
 def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
@@ -88,11 +88,17 @@ def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
     return {"accelerator": facts}
 
 
-def _mapped(cost: Cost) -> dict[str, Any]:
+def _mapped(design: FrontDesign, cost: Cost) -> dict[str, Any]:
+    """Layers, with what each keeps on chip, and mappings; of a cost model without a breakdown the layers alone."""
+    layers = [layer.layer for layer in cost.layers] or design.workload.layers
     return {
-        "layers": [_layer(layer.layer) for layer in cost.layers],
-        "mappings": {layer.layer.name: layer.mapping.to_data() for layer in cost.layers},
+        "layers": [_layer(layer) for layer in layers],
+        "mappings": _mappings(cost),
     }
+
+
+def _mappings(cost: Cost) -> dict[str, Any]:
+    return {layer.layer.name: layer.mapping.to_data() for layer in cost.layers}
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

@@ -11,17 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from coevo.accelerator.template import Template, load_template
+from coevo.design import Network, digest
 from coevo.errors import CoevoError, RunError
 from coevo.evaluate import JointSpace, Targets
 from coevo.evaluate.targets import Across
 from coevo.library import find_plugin, fingerprint, parse_yaml, plugin_file
 from coevo.networks import SpaceFile, build_family, load_space
 from coevo.protocols import CostModel, Task
+from coevo.sections import texts
+from coevo.study.costs import KeptFigures, attach
+from coevo.workload import Source as NetworkSource
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ class Sources:
                 joint = joint_space(space, templates, self.task, self.deployment, self.fixed, targets)
             plugin = find_plugin("cost", self.cost, self.near_file)
             cost: CostModel = plugin(plugin.Settings.model_validate(self.cost_settings))
+            attach(cost, joint, self.near_file, KeptFigures(folder, read_only=True), may_run=False)
         except RunError:
             raise
         except (CoevoError, ValueError) as error:
@@ -136,7 +142,8 @@ class Sources:
 
     def _check_plugins(self, folder: Path) -> None:
         family = parse_yaml(self.space.text, self.space.file).data.get("family")
-        for name, near_file in ((self.cost, self.near_file), (str(family), self.space.file)):
+        own = [(name, self.near_file) for name in (self.cost, *texts(self.cost_settings))]
+        for name, near_file in (*own, (str(family), self.space.file)):
             self.check_plugin(folder, name, near_file)
 
     def check_plugin(self, folder: Path, name: str, near_file: str) -> None:
@@ -161,15 +168,6 @@ class Sources:
             raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
 
 
-def texts(data: object) -> Iterator[str]:
-    """All texts in plain data: a section may name plug-ins at any depth."""
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, Mapping | list):
-        for part in data.values() if isinstance(data, Mapping) else data:
-            yield from texts(part)
-
-
 def joint_space(
     space: SpaceFile,
     templates: Sequence[Template],
@@ -183,7 +181,19 @@ def joint_space(
     Raises:
         ValueError: As `JointSpace`.
     """
-    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment, targets)
+    target = deployment or task
+
+    def source(network: Network) -> NetworkSource:
+        shape = (target.channels, target.resolution, target.resolution)
+        key = digest([network.key, asdict(target)])
+        return NetworkSource(key, network.choices, shape, partial(_module, space, target, network.choices))
+
+    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment, targets, source)
+
+
+def _module(space: SpaceFile, task: Task, choices: Mapping[str, Any]) -> Any:
+    """Builds a network as it is deployed, which may be for another task than it is trained for."""
+    return build_family(space, task).module(choices)
 
 
 def _template(source: Source, vary: Mapping[str, Any] | None) -> Template:

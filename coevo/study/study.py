@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from coevo.design import Evaluation, Front, Results
+from coevo.study.costs import KeptFigures, attach
 from coevo.study.generations import Generations
 from coevo.study.log import Log
 from coevo.study.plan import Plan
@@ -48,6 +49,7 @@ class Study:
     def __init__(self, plan: Plan, folder: Path, jobs: int = 1) -> None:
         self.plan = plan
         self.folder = Path(folder)
+        attach(plan.cost, plan.joint, plan.near_file, KeptFigures(self.folder))
         self.evaluator = plan.evaluator(jobs)
         self.ended = ""
         self._jobs = jobs

@@ -14,10 +14,11 @@ from coevo.design import Accuracy, FrontDesign
 from coevo.errors import RunError
 from coevo.library import parse_yaml
 from coevo.protocols import AccuracyModel, NetworkFamily
+from coevo.sections import texts
 from coevo.study.final import final_key
 from coevo.study.plan import Header
 from coevo.study.results import read_header
-from coevo.study.sources import Sources, texts
+from coevo.study.sources import Sources
 from coevo.study.store import Store
 
 
