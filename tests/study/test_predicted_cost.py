@@ -25,6 +25,7 @@ def predictor(workplace: Path):
 def test_designs_that_were_not_shown_are_ranked_as_the_true_model_ranks_them(workplace):
     experiment = load_experiment(workplace / "tiny.yaml")
     section = {"name": "predictor", "of": {"name": f"{FAKES}:CostModel"}, "samples": 100}
+    section["learner"] = "gaussian_process"
     found = compare_costs(experiment, {"name": f"{FAKES}:CostModel"}, {"it": section}, 200, seed=9)
     judged = {verdict.metric: verdict for verdict in found if verdict.label == "it"}
     assert judged["latency_ms"].agreement.kendall > 0.9
@@ -66,6 +67,17 @@ def test_the_front_is_scored_by_the_true_model_too_and_a_report_shows_both(run, 
     assert "and mean error" in known
     report = load_results(workplace / "run")
     assert (report.facts, report.front.rows()) == (results.facts, results.front.rows())
+
+
+def test_a_mixed_models_prediction_is_held_against_its_own_truth(run):
+    latency, energy = PREDICTOR.removeprefix("cost="), f"{{name: '{FAKES}:CostModel'}}"
+    rows = run(f"cost={{name: mixed, latency: {latency}, energy: {energy}}}").front.rows()
+    assert rows
+    for row in rows:
+        assert row["true_energy_mj"] == pytest.approx(row["energy_mj"], rel=1e-12)
+        assert row["true_latency_ms"] != row["latency_ms"]
+        assert row["latency_std_ms"] > 0
+        assert "energy_std_mj" not in row
 
 
 def test_of_a_front_what_another_design_beats_in_truth_is_marked(run):
