@@ -145,3 +145,64 @@ def test_a_network_is_trained_once_more_as_the_run_did(coevo, experiment, tmp_pa
     monkeypatch.setattr(TrainedAccuracy, "_train_again", None)
     shutil.rmtree(folder / "export")
     assert coevo("export", folder, row["id"])[0] == 0, "the second time, its weights are kept"
+
+
+OWN_FAMILY = """\
+from coevo.networks.mbconv import MBConv
+
+
+class Plain(MBConv):
+    '''Without a description.'''
+
+    graph = None
+
+    def module(self, choices):
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def workload(self, choices, task=None):
+        return MBConv(self._settings, self._task).workload(choices, task)
+"""
+
+
+@pytest.fixture
+def own_run(tmp_path):
+    """A run of a user's own family, whose networks have no graph, and of an experiment on several targets."""
+    (tmp_path / "mine.py").write_text(OWN_FAMILY)
+    (tmp_path / "own.yaml").write_text(
+        "schema: 1\nname: own\ndescription: d\nfamily: mine.py:Plain\nstem: {width: [4, 8]}\n"
+        "stages: [{depth: 1, width: 4}]\n"
+    )
+    (tmp_path / "experiment.yaml").write_text("""\
+schema: 1
+name: own
+network: {space: own.yaml}
+targets: {edge: tiny, server: tpu}
+objectives: [latency, energy]
+deployment: {channels: 1, resolution: 8, classes: 10}
+budget: {designs: 2}
+""")
+    return made(tmp_path / "run", str(tmp_path / "experiment.yaml"))
+
+
+def test_a_network_without_a_graph_gives_its_weights_and_says_what_it_cannot(coevo, own_run, tmp_path):
+    code, _, err = coevo("export", own_run, "1", "--untrained")
+    assert (code, err.count("\n")) == (2, 1) and "take --to weights --to accelerator --to mapping" in err
+    code, out, err = coevo("export", own_run, "1", "--untrained", "--to", "weights", "-o", tmp_path / "out")
+    assert (code, err) == (0, "") and "UNTRAINED" in out
+    from safetensors.torch import load_file
+
+    assert set(load_file(tmp_path / "out" / "weights.safetensors")) == {"1.weight", "1.bias"}
+
+
+def test_every_target_has_its_machine_and_mappings(coevo, own_run, tmp_path, monkeypatch):
+    code, out, err = coevo("export", own_run, "1", "--to", "accelerator", "--to", "mapping", "-o", tmp_path / "out")
+    assert (code, err) == (0, "")
+    for label in ("edge", "server"):
+        assert f"accelerator-{label}.yaml" in out and f"mapping-{label}.yaml" in out
+    monkeypatch.chdir(tmp_path / "out")
+    commands = re.findall(r"^    coevo (.*)$", (tmp_path / "out" / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        assert coevo(*command.split())[0] == 0
