@@ -13,7 +13,10 @@ import pytest
 
 from coevo.accuracy.train import TrainedAccuracy
 from coevo.cli import main
+from coevo.export.chosen import find_design
 from coevo.library import read_yaml
+from coevo.report.points import Points
+from coevo.study import load_results
 
 
 @pytest.fixture
@@ -70,6 +73,22 @@ def test_all_files_are_written_and_named(coevo, run_folder):
     page = (folder / "README.md").read_text()
     assert "UNTRAINED" in page and all(f"`{name}`" in page for name in names - {"README.md"})
     assert "UNTRAINED" in (folder / "model.py").read_text()
+
+
+def test_a_design_goes_by_id_beginning_row_or_knee(coevo, run_folder):
+    ids = [row["id"] for row in rows(run_folder)]
+    results = load_results(run_folder)
+    knee = Points.of(results).knee
+    assert knee is not None
+    assert find_design(results, "knee").evaluation.id == results.evaluations[knee].id in ids
+    for i, own in enumerate(ids):
+        assert find_design(results, own).evaluation.id == own
+        assert find_design(results, str(i + 1)).evaluation.id == own
+        others = [other for other in ids if other != own]
+        length = next(
+            n for n in range(1, 11) if not any(x.startswith(own[:n]) for x in others) and not own[:n].isdecimal()
+        )
+        assert find_design(results, own[:length]).evaluation.id == own
 
 
 def test_machine_and_mappings_read_back_to_the_same_figures(coevo, run_folder, tmp_path):
