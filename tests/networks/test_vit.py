@@ -224,6 +224,7 @@ def test_patches_that_leave_a_rest_name_the_line(tmp_path: Path):
         build_family(load_space(str(tmp_path / "v.yaml")), DIGITS)
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_loss_on_digits():
     from sklearn.datasets import load_digits
 
