@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,10 @@ class TrainedAccuracy:
 
     def _train_again(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> None:
         """Trains a network as `score` does, and keeps its weights."""
+        epochs = " + ".join(str(each.epochs) for each in self._settings.chain)
+        print(
+            f"network {network.key}: its weights were not kept; training it once more, {epochs} epochs", file=sys.stderr
+        )
         keeping = TrainedAccuracy(self._settings.model_copy(update={"keep_weights": True}), self._near_file)
         try:
             ((_, accuracy),) = keeping.score(family, [network], seed, context=Context(folder=folder))

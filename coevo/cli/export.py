@@ -53,8 +53,8 @@ def export(run_folder: str, design: str, out: str | None, kinds: tuple[str, ...]
             files |= _writer(name)(chosen)
     files["README.md"] = readme(chosen, list(files))
     folder = Path(out or Path(run_folder) / "export" / chosen.id)
-    folder.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / file, content)
     print(f"{chosen.title}: {', '.join(files)}")
     if "weights.safetensors" in files or "model.onnx" in files:

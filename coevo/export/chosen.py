@@ -47,7 +47,7 @@ class Trained:
         if self.graph is None or not isinstance(self.graph.nodes[-1], Linear):
             raise RunError(
                 "onnx and torch write networks of families that describe them as graphs ending in a linear layer "
-                "(mbconv, cell, vit); of this one take --to weights"
+                "(mbconv, cell, vit); of this one take --to weights --to accelerator --to mapping"
             )
         return self.graph
 
@@ -95,7 +95,7 @@ class Chosen:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self.run.family.module(self.design.design.network.choices)
-        return Trained(module.eval(), self._graph, (), (), f"UNTRAINED weights, drawn with seed {seed}")
+        return Trained(module.eval(), self._graph(module), (), (), f"UNTRAINED weights, drawn with seed {seed}")
 
     def _restored(self) -> Trained:
         try:
@@ -109,12 +109,16 @@ class Chosen:
             f"weights of the section `{section}`, seed {seed} ({known.fidelity}): error {100 * found.error:.2f} % of "
             f"{validation} validation images{_of_test(found.test_error)} of {test}; in the run {said}"
         )
-        return Trained(found.module, self._graph, found.mean, found.std, says)
+        return Trained(found.module, self._graph(found.module), found.mean, found.std, says)
 
-    @property
-    def _graph(self) -> Graph | None:
+    def _graph(self, module: nn.Module) -> Graph | None:
+        """What a module is made from; None of one that its family makes otherwise."""
+        from coevo.networks.modules import GraphModule
+
         graph = getattr(self.run.family, "graph", None)
-        found: Graph | None = None if graph is None else graph(self.design.design.network.choices)
+        if graph is None or not isinstance(module, GraphModule):
+            return None
+        found: Graph = graph(self.design.design.network.choices)
         return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from coevo.errors import RunError
 from coevo.export.chosen import Chosen, Trained
 from coevo.report.export import accelerator_yaml, design_yaml, mapping_yaml
 
@@ -67,6 +68,7 @@ def onnx_files(chosen: Chosen) -> Files:
 
     Raises:
         BackendError: A package is missing, or the two differ.
+        RunError: A node has no form in ONNX.
     """
     from coevo.networks.exporting.agreement import difference
     from coevo.networks.exporting.onnx_model import onnx_model
@@ -80,7 +82,10 @@ def onnx_files(chosen: Chosen) -> Files:
         "mean": ", ".join(map(repr, mean)),
         "std": ", ".join(map(repr, std)),
     }
-    model = onnx_model(graph, trained.module, facts)
+    try:
+        model = onnx_model(graph, trained.module, facts)
+    except ValueError as error:
+        raise RunError(f"{error}; take --to torch") from None
     images = np.random.default_rng(0).standard_normal((_IMAGES, *graph.input), dtype=np.float32)
     difference(trained.module, model, images, rounded=any(getattr(node, "bits", None) for node in graph.nodes))
     return {"model.onnx": model}

@@ -50,7 +50,9 @@ def lower(graph: Graph) -> Workload:
     layers: list[Layer] = []
     for node in graph.nodes:
         before = layers[-1].name if layers else None
-        place = _Place(bits=_bits(node), follows=node.sources == (before,) and readers[node.sources[0]] == 1)
+        # What tokens are added to, the positions, does not come from the layer before.
+        follows = node.sources == (before,) and readers[node.sources[0]] == 1 and not isinstance(node, Tokens)
+        place = _Place(bits=_bits(node), follows=follows)
         layer = _layer(node, shapes[node.sources[0]], shapes[node.name], place)
         if layer is not None:
             layers.append(layer)

@@ -438,3 +438,15 @@ def test_inherited_weights_tell_digits_apart(tmp_path: Path) -> None:
 
 assert OPERATIONS.index("nor_conv_1x1") == 2
 assert OPERATIONS.index("nor_conv_3x3") == 3
+
+
+def test_positions_and_patches_of_another_size_are_not_shared() -> None:
+    family = build_family(load_space("digits_vit"), DIGITS)
+    choices = {"stem": "patch", "width": 16, "depth": 1, "heads": 1, "mlp_ratio": 1.0}
+    fine, coarse = ({part.shared for part in slices(family.graph({**choices, "patch": p})).values()} for p in (2, 4))
+    assert {name for name in fine ^ coarse if "positions" in name} == {"tokens[4x4].positions", "tokens[2x2].positions"}
+    assert {name for name in fine ^ coarse if name.startswith("stem") and "weight" in name} == {
+        "stem[patches of 2].conv.weight",
+        "stem[patches of 4].conv.weight",
+    }
+    assert "block1.query[pointwise behind norm1].conv.weight" in fine & coarse

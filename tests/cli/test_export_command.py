@@ -13,7 +13,10 @@ import pytest
 
 from coevo.accuracy.train import TrainedAccuracy
 from coevo.cli import main
+from coevo.export.chosen import find_design
 from coevo.library import read_yaml
+from coevo.report.points import Points
+from coevo.study import load_results
 
 
 @pytest.fixture
@@ -70,6 +73,22 @@ def test_all_files_are_written_and_named(coevo, run_folder):
     page = (folder / "README.md").read_text()
     assert "UNTRAINED" in page and all(f"`{name}`" in page for name in names - {"README.md"})
     assert "UNTRAINED" in (folder / "model.py").read_text()
+
+
+def test_a_design_goes_by_id_beginning_row_or_knee(coevo, run_folder):
+    ids = [row["id"] for row in rows(run_folder)]
+    results = load_results(run_folder)
+    knee = Points.of(results).knee
+    assert knee is not None
+    assert find_design(results, "knee").evaluation.id == results.evaluations[knee].id in ids
+    for i, own in enumerate(ids):
+        assert find_design(results, own).evaluation.id == own
+        assert find_design(results, str(i + 1)).evaluation.id == own
+        others = [other for other in ids if other != own]
+        length = next(
+            n for n in range(1, 11) if not any(x.startswith(own[:n]) for x in others) and not own[:n].isdecimal()
+        )
+        assert find_design(results, own[:length]).evaluation.id == own
 
 
 def test_machine_and_mappings_read_back_to_the_same_figures(coevo, run_folder, tmp_path):
@@ -139,9 +158,71 @@ def test_a_network_is_trained_once_more_as_the_run_did(coevo, experiment, tmp_pa
     folder = made(tmp_path / "r", experiment, *(x for one in sets for x in ("--set", one)))
     row = rows(folder)[0]
     code, out, err = coevo("export", folder, row["id"])
-    assert (code, err) == (0, "")
+    assert code == 0 and re.fullmatch("network .*: its weights were not kept; training it once more, 1 epochs\n", err)
     found = re.search(r"error ([\d.]+) % .* in the run ([\d.]+) %", out)
     assert found is not None and found[1] == found[2] == f"{float(row['error_pct']):.2f}"
     monkeypatch.setattr(TrainedAccuracy, "_train_again", None)
     shutil.rmtree(folder / "export")
-    assert coevo("export", folder, row["id"])[0] == 0, "the second time, its weights are kept"
+    code, _, err = coevo("export", folder, row["id"])
+    assert (code, err) == (0, ""), "the second time, its weights are kept"
+
+
+OWN_FAMILY = """\
+from coevo.networks.mbconv import MBConv
+
+
+class Plain(MBConv):
+    '''Without a description.'''
+
+    graph = None
+
+    def module(self, choices):
+        from torch import nn
+
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def workload(self, choices, task=None):
+        return MBConv(self._settings, self._task).workload(choices, task)
+"""
+
+
+@pytest.fixture
+def own_run(tmp_path):
+    """A run of a user's own family, whose networks have no graph, and of an experiment on several targets."""
+    (tmp_path / "mine.py").write_text(OWN_FAMILY)
+    (tmp_path / "own.yaml").write_text(
+        "schema: 1\nname: own\ndescription: d\nfamily: mine.py:Plain\nstem: {width: [4, 8]}\n"
+        "stages: [{depth: 1, width: 4}]\n"
+    )
+    (tmp_path / "experiment.yaml").write_text("""\
+schema: 1
+name: own
+network: {space: own.yaml}
+targets: {edge: tiny, server: tpu}
+objectives: [latency, energy]
+deployment: {channels: 1, resolution: 8, classes: 10}
+budget: {designs: 2}
+""")
+    return made(tmp_path / "run", str(tmp_path / "experiment.yaml"))
+
+
+def test_a_network_without_a_graph_gives_its_weights_and_says_what_it_cannot(coevo, own_run, tmp_path):
+    code, _, err = coevo("export", own_run, "1", "--untrained")
+    assert (code, err.count("\n")) == (2, 1) and "take --to weights --to accelerator --to mapping" in err
+    code, out, err = coevo("export", own_run, "1", "--untrained", "--to", "weights", "-o", tmp_path / "out")
+    assert (code, err) == (0, "") and "UNTRAINED" in out
+    from safetensors.torch import load_file
+
+    assert set(load_file(tmp_path / "out" / "weights.safetensors")) == {"1.weight", "1.bias"}
+
+
+def test_every_target_has_its_machine_and_mappings(coevo, own_run, tmp_path, monkeypatch):
+    code, out, err = coevo("export", own_run, "1", "--to", "accelerator", "--to", "mapping", "-o", tmp_path / "out")
+    assert (code, err) == (0, "")
+    for label in ("edge", "server"):
+        assert f"accelerator-{label}.yaml" in out and f"mapping-{label}.yaml" in out
+    monkeypatch.chdir(tmp_path / "out")
+    commands = re.findall(r"^    coevo (.*)$", (tmp_path / "out" / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        assert coevo(*command.split())[0] == 0
