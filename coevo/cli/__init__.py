@@ -20,6 +20,7 @@ from coevo.cli.lut import lut
 from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
 from coevo.cli.validate import validate
+from coevo.cli.verify import verify
 from coevo.errors import CoevoError
 
 INTERRUPTED = 130
@@ -40,8 +41,8 @@ def app() -> None:
 
 
 for command in (
-    run, report, evaluate, map_layers, export, check, list_known, validate, correlate, costs, lut, compare, exact,
-    cross,
+    run, report, evaluate, map_layers, export, verify, check, list_known, validate, correlate, costs, lut, compare,
+    exact, cross,
 ):  # fmt: skip
     app.add_command(command)
 

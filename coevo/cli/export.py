@@ -17,6 +17,7 @@ Examples:
   coevo export runs/quickstart knee
   coevo export runs/quickstart 01234567 -o chip --to onnx --to accelerator
   coevo export runs/hardware_only 1 --untrained
+  coevo export runs/hardware_only 1 --to timeloop
 """
 
 
@@ -26,6 +27,7 @@ WRITERS = {
     "weights": "coevo.export.writers:weights_files",
     "torch": "coevo.export.writers:torch_files",
     "onnx": "coevo.export.writers:onnx_files",
+    "timeloop": "coevo.verify.folder:timeloop_files",
 }
 """``package.module:function`` of every kind that ``--to`` knows, in the order in which they are written."""
 
@@ -56,7 +58,7 @@ def export(run_folder: str, design: str, out: str | None, kinds: tuple[str, ...]
     for file, content in files.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / file, content)
-    print(f"{chosen.title}: {', '.join(files)}")
+    print(f"{chosen.title}: {', '.join(dict.fromkeys(file.partition('/')[0] for file in files))}")
     if "weights.safetensors" in files or "model.onnx" in files:
         print(chosen.trained.says)
     print(f"exported: {folder}")

@@ -85,7 +85,7 @@ def report(run_folder: str, out: str | None) -> None:
     from coevo.study import load_results
 
     results = load_results(Path(run_folder))
-    print(f"report: {write_report(results, Path(out or run_folder))}")
+    print(f"report: {write_report(results, Path(out or run_folder), run_folder)}")
 
 
 def cores() -> int:

@@ -53,6 +53,8 @@ def readme(chosen: Chosen, files: Sequence[str]) -> str:
         parts.append(f"Network: {chosen.trained.says}.")
     parts += _deployed(chosen)
     parts += [text for file in files for text in _paragraph(chosen, file, files)]
+    if any(file.startswith("timeloop/") for file in files):
+        parts.append("`timeloop`: every layer as input of Timeloop; a page of its own says how to run it.")
     return "\n\n".join(parts) + "\n"
 
 
