@@ -23,6 +23,7 @@ ZU3EG = load_template("zu3eg").build({})
         ((18, 27, 16), 512),  # the multiplier's own widths
         ((19, 27, 16), 1024),
         ((32, 32, 32), 2048),  # 27 + 26 by 18 + 17
+        ((36, 36, 32), 3072),  # 27 + 26 by 18 + 17 + 17: one bit too many for two
     ],
 )
 def test_a_multiplier_takes_as_many_slices_as_its_operands_have_pieces(bits, slices):
