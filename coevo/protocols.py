@@ -200,12 +200,37 @@ class Context:
     folder: Path | None = None
 
 
+class Trainings(Protocol):
+    """Networks being scored, to which others are added as some are done.
+
+    They are begun in the order of adding, as many at a time as there are jobs; with one, they are done in that order.
+    """
+
+    def add(self, network: Network, context: Context) -> None:
+        """Adds a network, another than those under way.
+
+        Args:
+            network: What to score.
+            context: What is known when it is added; its company are its own designs alone.
+        """
+
+    def next(self) -> tuple[Network, Accuracy]:
+        """Waits until one of those under way, at least one, is done; a failure is an `Accuracy` too."""
+
+    def close(self) -> None:
+        """Cancels those under way."""
+
+
 class AccuracyModel(Protocol):
     """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
 
     A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
-    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time; and
-    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another.
+    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time;
+    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another;
+    ``begin(family, seed, jobs)``, which returns `Trainings`, none yet: a model that judges each network alone has it,
+    or is ``untrained``, to be used in steady state (`coevo.study.steady`); and
+    ``restored(family, network, seed, folder)``, a network as `score` left it (`coevo.accuracy.restored.Restored`),
+    trained once more in the same way if its weights are not kept in the folder: then designs can be exported.
     """
 
     Settings: ClassVar[type[BaseModel]]

@@ -14,11 +14,13 @@ from coevo.cli.correlate import correlate
 from coevo.cli.costs import costs
 from coevo.cli.cross import cross
 from coevo.cli.evaluate import evaluate
+from coevo.cli.export import export
 from coevo.cli.listing import list_known
 from coevo.cli.lut import lut
 from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
 from coevo.cli.validate import validate
+from coevo.cli.verify import verify
 from coevo.errors import CoevoError
 
 INTERRUPTED = 130
@@ -39,20 +41,9 @@ def app() -> None:
 
 
 for command in (
-    run,
-    report,
-    evaluate,
-    map_layers,
-    check,
-    list_known,
-    validate,
-    correlate,
-    compare,
-    exact,
-    cross,
-    lut,
-    costs,
-):
+    run, report, evaluate, map_layers, export, verify, check, list_known, validate, correlate, costs, lut, compare,
+    exact, cross,
+):  # fmt: skip
     app.add_command(command)
 
 

@@ -56,7 +56,7 @@ def refuse_absent(engine: Engine, device: Device, exports: bool, energy: bool) -
     needed = {"onnx": exports or engine == "onnxruntime", "onnxruntime": engine == "onnxruntime" and not exports}
     for package, wanted in needed.items():
         if wanted and importlib.util.find_spec(package) is None:
-            raise BackendError(f"the cost model measured needs {package} for this; pip install 'coevo[measured]'")
+            raise BackendError(f"the cost model measured needs {package} for this; pip install 'coevo[onnx]'")
     if device == "cuda" and not _has_cuda(engine):
         raise BackendError(f"device is cuda, but {engine} sees no CUDA device here; use cpu")
     if energy and _energy_uj() is None:

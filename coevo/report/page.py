@@ -24,6 +24,7 @@ from coevo.report.plots import drivers_figure, history_figure, parallel_figure, 
 from coevo.report.points import MAX_DOMINATED, Points, best_label, label
 from coevo.report.reasons import Reason, count_reasons
 from coevo.report.tables import known_extras, metric_columns
+from coevo.report.verified import verified_section
 
 MAX_DETAILED = 300
 """Designs of the front whose layers the page carries; the others' stand in ``front/<id>.yaml``."""
@@ -32,8 +33,8 @@ _SHOWN_REASONS = 15
 _TRAINING = ("train", "inherit")
 
 
-def page(results: Results, points: Points, curve: History | None) -> str:
-    """Returns the text of ``report.html``."""
+def page(results: Results, points: Points, curve: History | None, verified: Mapping[str, Any] | None = None) -> str:
+    """Returns the text of ``report.html``, with what `coevo.report.verified` read, if anything."""
     from plotly.offline import get_plotlyjs
 
     room = files("coevo.report")
@@ -47,6 +48,7 @@ def page(results: Results, points: Points, curve: History | None) -> str:
         if len(points.objectives) > 1
         else "Best design over evaluations",
         "history_caption": escape(curve.caption if curve else ""),
+        "verified": verified_section(verified, {design.evaluation.id for design in results.front.designs}),
         "reasons": _reasons(results),
         "constraints": _constraints(results),
         "settings": escape(results.settings),

@@ -14,9 +14,10 @@ from coevo.report.history import history
 from coevo.report.page import page
 from coevo.report.points import Points
 from coevo.report.tables import designs_csv, front_csv
+from coevo.report.verified import read_verified
 
 
-def write_report(results: Results, folder: Path | str) -> Path:
+def write_report(results: Results, folder: Path | str, run_folder: Path | str | None = None) -> Path:
     """Writes ``front.csv``, ``designs.csv``, ``front/<id>.yaml``, the static figures and ``report.html``.
 
     Each file appears whole or not at all; designs of an older front are removed. Equal runs give equal tables.
@@ -24,6 +25,7 @@ def write_report(results: Results, folder: Path | str) -> Path:
     Args:
         results: The run.
         folder: Where to; made if absent.
+        run_folder: Where the run lies, and with it what `coevo verify` said; ``folder`` if None.
 
     Returns:
         The path of ``report.html``.
@@ -44,7 +46,7 @@ def write_report(results: Results, folder: Path | str) -> Path:
     for name, content in figure_files(points, curve):
         write_atomically(folder / name, content)
     report = folder / "report.html"
-    write_atomically(report, page(results, points, curve))
+    write_atomically(report, page(results, points, curve, read_verified(Path(run_folder or folder))))
     return report
 
 

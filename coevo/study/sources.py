@@ -144,15 +144,28 @@ class Sources:
         family = parse_yaml(self.space.text, self.space.file).data.get("family")
         own = [(name, self.near_file) for name in (self.cost, *texts(self.cost_settings))]
         for name, near_file in (*own, (str(family), self.space.file)):
-            if ".py:" not in name:
-                continue
-            path = plugin_file(name, near_file)
-            if path is None:
-                raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
-            if path.is_relative_to(folder.resolve()):
-                raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
-            if self.plugins.get(str(path)) != fingerprint(path):
-                raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
+            self.check_plugin(folder, name, near_file)
+
+    def check_plugin(self, folder: Path, name: str, near_file: str) -> None:
+        """Refuses to run a Python file of the user's that lies in the run folder or is not the one of the run.
+
+        Args:
+            folder: The run folder.
+            name: What the experiment or space names; without a file, all is well.
+            near_file: The file that names it.
+
+        Raises:
+            RunError: As said.
+        """
+        if ".py:" not in name:
+            return
+        path = plugin_file(name, near_file)
+        if path is None:
+            raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
+        if path.is_relative_to(folder.resolve()):
+            raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
+        if self.plugins.get(str(path)) != fingerprint(path):
+            raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
 
 
 def joint_space(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 
 from coevo.accelerator.machine import Accelerator, Dataflow, Mac, Memory
+from coevo.cost.zigzag import ZigzagSettings, search
+from coevo.cost.zigzag_input import workload_data
 from coevo.workload import Layer
 
 
@@ -47,50 +48,12 @@ def tpu_like() -> Accelerator:
 def zigzag_edp(layer: Layer) -> float:
     """Energy x delay of the mapping that ZigZag finds for a layer by EDP, with its standard settings."""
     import zigzag
-    from zigzag.mapping.temporal_mapping import TemporalMappingType
-    from zigzag.stages.evaluation.cost_model_evaluation import CostModelStage
-    from zigzag.stages.main import MainStage
-    from zigzag.stages.mapping.spatial_mapping_generation import SpatialMappingGeneratorStage
-    from zigzag.stages.mapping.temporal_mapping_generator_stage import TemporalMappingGeneratorStage
-    from zigzag.stages.parser.accelerator_parser import AcceleratorParserStage
-    from zigzag.stages.parser.workload_parser import WorkloadParserStage
-    from zigzag.stages.results.reduce_stages import MinimalEDPStage, SumStage
-    from zigzag.stages.workload_iterator import WorkloadStage
 
-    logging.disable(logging.CRITICAL)
     inputs = Path(zigzag.__file__).parent / "inputs"
-    stages = [
-        WorkloadParserStage, AcceleratorParserStage, SumStage, WorkloadStage, MinimalEDPStage,
-        SpatialMappingGeneratorStage, MinimalEDPStage, TemporalMappingGeneratorStage, CostModelStage,
-    ]  # fmt: skip
-    try:
-        found = MainStage(
-            stages,
-            accelerator=str(inputs / "hardware/tpu_like.yaml"),
-            workload=[_workload(layer)],
-            mapping=str(inputs / "mapping/tpu_like.yaml"),
-            loma_lpf_limit=6,
-            loma_show_progress_bar=False,
-            nb_mappings_generated=3,
-            access_same_data_considered_as_no_access=True,
-            temporal_mapping_type=TemporalMappingType.UNEVEN,
-        ).run()
-    finally:
-        logging.disable(logging.NOTSET)
-    cost = found[0][0]
+    cost = search(
+        workload_data(layer, tpu_like().bits),
+        inputs / "hardware/tpu_like.yaml",
+        inputs / "mapping/tpu_like.yaml",
+        ZigzagSettings(),
+    )
     return float(cost.energy_total * cost.latency_total2)
-
-
-def _workload(layer: Layer) -> dict[str, object]:
-    (height, width), (down, across) = layer.stride, layer.dilation
-    return {
-        "id": 0,
-        "name": layer.name,
-        "operator_type": "Conv",
-        "equation": "O[b][g][k][oy][ox]+=W[g][k][c][fy][fx]*I[b][g][c][iy][ix]",
-        "dimension_relations": [f"ix={width}*ox+{across}*fx", f"iy={height}*oy+{down}*fy"],
-        "loop_dims": ["B", "K", "G", "OX", "OY", "C", "FX", "FY"],
-        "loop_sizes": [layer.n, layer.m, layer.g, layer.q, layer.p, layer.c, layer.s, layer.r],
-        "operand_precision": {"W": 8, "I": 8, "O": 16, "O_final": 16},
-        "operand_source": {"W": 0, "I": 0},
-    }
