@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from coevo.errors import SpecError
+from coevo.errors import SpecError, near
 from coevo.library import find_plugin
 
 SINGULAR = {"accuracy": "an accuracy model such as train", "cost": "a cost model such as analytical"}
@@ -36,11 +36,12 @@ def complete(kind: str, section: dict[str, Any]) -> dict[str, Any]:
         return section
     own = {key: value for key, value in section.items() if key != "name"}
     try:
-        settings = find_plugin(kind, name).Settings.model_validate(own)
+        form = find_plugin(kind, name).Settings
+        settings = form.model_validate(own)
     except SpecError as error:
         raise ValueError(error.problem) from None
     except ValidationError as error:
-        raise ValueError(_first(error)) from None
+        raise ValueError(_first(error, form)) from None
     return {"name": name, **settings.model_dump(mode="json")}
 
 
@@ -55,12 +56,14 @@ def build(kind: str, section: Mapping[str, Any], near_file: str, *arguments: obj
     try:
         return plugin(plugin.Settings.model_validate(own), *arguments)
     except ValidationError as error:
-        raise SpecError(f"{section['name']}: {_first(error)}", file=near_file, field=kind) from None
+        raise SpecError(f"{section['name']}: {_first(error, plugin.Settings)}", file=near_file, field=kind) from None
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, form: type[BaseModel]) -> str:
     """The first mistake in one line: field, what is wrong with it, value."""
     first = error.errors()[0]
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        return f"{first['loc'][0]}: unknown key {near(str(first['loc'][0]), form.model_fields)}"
     message = first["msg"].removeprefix("Value error, ")
     field = ".".join(map(str, first["loc"]))
     if isinstance(first.get("input"), dict):

@@ -73,6 +73,22 @@ def machine_text(machine: Accelerator) -> str:
     return f"{machine.name} {chosen}".strip()
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Checks that a table can be written, before the work for it is done.
+
+    Raises:
+        DataError: It cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        path.open("ab").close()
+        if new:
+            path.unlink()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
 def write_table(path: Path, facts: Mapping[str, str], rows: Iterable[tuple[Accelerator, Layer, Figures]]) -> None:
     """Writes a table; a name that ends in ``.gz`` is compressed.
 
@@ -91,11 +107,8 @@ def write_table(path: Path, facts: Mapping[str, str], rows: Iterable[tuple[Accel
         choices = " ".join(f"{path}={value}" for path, value in machine.choices)
         table.writerow((machine.name, machine.key, choices, *layer_key(layer), *shown, figures.reason))
     data = text.getvalue().encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+    refuse_unwritable(path)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def read_table(path: Path) -> LayerTable:

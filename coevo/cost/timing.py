@@ -58,9 +58,9 @@ def refuse_absent(engine: Engine, device: Device, exports: bool, energy: bool) -
         if wanted and importlib.util.find_spec(package) is None:
             raise BackendError(f"the cost model measured needs {package} for this; pip install 'coevo[onnx]'")
     if device == "cuda" and not _has_cuda(engine):
-        raise BackendError(f"cost.device is cuda, but {engine} sees no CUDA device here; use cpu")
+        raise BackendError(f"device is cuda, but {engine} sees no CUDA device here; use cpu")
     if energy and _energy_uj() is None:
-        problem = f"cost.energy: the energy counter {RAPL}/energy_uj is not there or may not be read"
+        problem = f"the energy counter {RAPL}/energy_uj is not there or may not be read"
         raise BackendError(f"{problem}; leave energy out (`cost: {{name: mixed, ...}}` takes it from another model)")
 
 

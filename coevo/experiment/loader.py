@@ -26,7 +26,7 @@ from coevo.evaluate import (
     needs_accuracy,
     takes_one_by_one,
 )
-from coevo.experiment.parts import Plugin, content, located
+from coevo.experiment.parts import Plugin, content, located, refuse_unknown
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
@@ -295,19 +295,12 @@ class Loader:
         return joint
 
     def _cost_model(self) -> CostModel:
-        """Builds the cost model, and refuses objectives and constraints that it cannot tell."""
         model: CostModel = self._built("cost", self.cost, self.cost.settings)
-        metrics = computed_metrics(self.objectives, self.constraints, with_accuracy=True, targets=self.labels)
+        metrics = computed_metrics(self.objectives, with_accuracy=True, targets=self.labels)
         with located(self.document, ("cost",) if "cost" in self.document.data else ()):
             attach(model, self.joint, self.file, {})
             known = known_metrics(metrics, model, self.joint)
-        fields: list[tuple[FieldPath, str]] = [
-            (("objectives", i), metric.quantity.column) for i, metric in enumerate(self.objectives)
-        ]
-        for path, column in [*fields, *((("constraints", c.column), c.column) for c in self.constraints)]:
-            if column not in known:
-                problem = f"the cost model {self.cost.name} does not tell {column}; remove it, or take another model"
-                raise self.document.error(path, problem)
+        refuse_unknown(self.document, self.cost.name, self.objectives, self.constraints, known)
         return model
 
     # -- plain data for the run folder -------------------------------------------------------------------------

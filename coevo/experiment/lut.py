@@ -12,7 +12,7 @@ import numpy as np
 
 from coevo.accelerator.machine import Accelerator
 from coevo.cost.figures import Figures
-from coevo.cost.layer_table import write_table
+from coevo.cost.layer_table import refuse_unwritable, write_table
 from coevo.design import Network
 from coevo.errors import SpecError
 from coevo.evaluate import JointSpace
@@ -59,6 +59,7 @@ def build_table(
     if name in ("lut", "device_table"):
         problem = f"is {name}: a table is made from another model; add --set cost='{{name: analytical}}'"
         raise SpecError(problem, file=experiment.file, field="cost")
+    refuse_unwritable(path)
     machines = _machines(experiment.joint, most_machines, experiment.file)
     layers, networks, whole = _layers(experiment.joint)
     rows: list[tuple[Accelerator, Layer, Figures]] = []

@@ -120,6 +120,14 @@ def test_too_many_accelerators_for_a_table_are_refused(workplace, capsys):
     assert "accelerators: make 20 different ones; let fewer fields vary, or allow more by --machines" in text
 
 
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(workplace, capsys, monkeypatch):
+    monkeypatch.setattr("coevo.experiment.lut._layers", lambda joint: pytest.fail("worked"))
+    (workplace / "file").write_text("")
+    code, text = coevo(capsys, "lut", "build", workplace / "tiny.yaml", "-o", workplace / "file" / "table.csv")
+    assert code == 2
+    assert "cannot be written" in text
+
+
 def test_a_table_is_not_made_from_a_table(workplace, table, capsys):
     code, text = coevo(capsys, "lut", "build", workplace / "tiny.yaml", "--set", "cost={name: lut, path: table.csv}")
     assert code == 2
