@@ -15,6 +15,7 @@ from coevo.cli.costs import costs
 from coevo.cli.cross import cross
 from coevo.cli.evaluate import evaluate
 from coevo.cli.export import export
+from coevo.cli.import_ import import_accelerator
 from coevo.cli.listing import list_known
 from coevo.cli.lut import lut
 from coevo.cli.map import map_layers
@@ -41,8 +42,8 @@ def app() -> None:
 
 
 for command in (
-    run, report, evaluate, map_layers, export, verify, check, list_known, validate, correlate, costs, lut, compare,
-    exact, cross,
+    run, report, evaluate, map_layers, export, verify, import_accelerator, check, list_known, validate, correlate, costs,
+    lut, compare, exact, cross,
 ):  # fmt: skip
     app.add_command(command)
 
