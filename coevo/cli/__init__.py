@@ -42,8 +42,8 @@ def app() -> None:
 
 
 for command in (
-    run, report, evaluate, map_layers, export, verify, import_accelerator, check, list_known, validate, correlate, costs,
-    lut, compare, exact, cross,
+    run, report, evaluate, map_layers, export, verify, import_accelerator, check, list_known, validate, correlate,
+    costs, lut, compare, exact, cross,
 ):  # fmt: skip
     app.add_command(command)
 

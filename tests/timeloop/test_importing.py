@@ -111,8 +111,8 @@ def test_what_we_write_for_timeloop_comes_back(tmp_path, name):
     (tmp_path / "back.yaml").write_text(text)
     back = load_template(str(tmp_path / "back.yaml")).build({})
     for was, now in zip(machine.memories, back.memories, strict=True):
-        for part in ("name", "holds", "fanout_x", "fanout_y", "loops", "double_buffered", "size_bits", "words_per_cycle",
-                     "read_words_per_cycle", "write_words_per_cycle"):  # fmt: skip
+        for part in ("name", "holds", "fanout_x", "fanout_y", "loops", "double_buffered", "size_bits",
+                     "words_per_cycle", "read_words_per_cycle", "write_words_per_cycle"):  # fmt: skip
             assert getattr(now, part) == getattr(was, part), (was.name, part)
     assert back.clock_mhz == pytest.approx(machine.clock_mhz)
     assert back.bits == machine.bits
