@@ -296,7 +296,7 @@ class Loader:
 
     def _cost_model(self) -> CostModel:
         model: CostModel = self._built("cost", self.cost, self.cost.settings)
-        metrics = computed_metrics(self.objectives, with_accuracy=True, targets=self.labels)
+        metrics = computed_metrics(self.objectives, self.constraints, with_accuracy=True, targets=self.labels)
         with located(self.document, ("cost",) if "cost" in self.document.data else ()):
             attach(model, self.joint, self.file, {})
             known = known_metrics(metrics, model, self.joint)
