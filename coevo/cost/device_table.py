@@ -12,7 +12,6 @@ from __future__ import annotations
 import csv
 import gzip
 import math
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from coevo.accelerator.machine import Accelerator
 from coevo.cost.figures import ATTRIBUTES, NANOSECONDS_MHZ, Figures, Known
 from coevo.design import Cost
 from coevo.errors import DataError, SpecError, near
+from coevo.library import find_table
 from coevo.networks.cell import to_string
 from coevo.protocols import CostContext
 from coevo.workload import Workload
@@ -167,16 +167,7 @@ class DeviceTable:
             raise SpecError(f"the table has no device {device!r} {near(device, known)}", field="cost.device")
 
     def _find(self) -> Path:
-        name, data = self.settings.path, os.environ.get("COEVO_DATA")
-        tried = [Path(self._near_file).parent / name, Path(name)] if name else [Path(data) / FILE] if data else []
-        for path in tried:
-            if path.is_file():
-                return path
-        looked = f"found no {' or '.join(dict.fromkeys(map(str, tried)))}" if tried else "no file is named"
-        raise DataError(
-            f"the table of devices: {looked}; name the file in cost.path, or put {FILE} and {CELLS} into a folder and "
-            "name that in the environment variable COEVO_DATA"
-        )
+        return find_table("the table of devices", "cost.path", self.settings.path, (FILE, CELLS), self._near_file)
 
 
 def _cell(workload: Workload) -> str | None:
