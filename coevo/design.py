@@ -160,7 +160,9 @@ class Cost:
         peak_memory_bytes: Most bytes that the tiles of any one layer occupy on chip.
         violation: 0, or > 0 if a layer has no valid mapping; the other figures are then 0.
         reason: Which layer and memory, how much was needed and how much there is; empty if all is well.
+            Figures that the model cannot tell (`CostModel.unknown`) are NaN.
         detail: Gives `layers`; searches cost thousands of designs and look into few.
+        std: Standard deviations of figures that are predicted, by attribute; empty for others.
     """
 
     memories: tuple[str, ...]
@@ -171,10 +173,11 @@ class Cost:
     violation: float = 0.0
     reason: str = ""
     detail: Callable[[], tuple[LayerCost, ...]] = field(repr=False, default=tuple)
+    std: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def layers(self) -> tuple[LayerCost, ...]:
-        """The breakdown per layer, in the workload's order; empty if a layer has no valid mapping."""
+        """The breakdown per layer, in the workload's order; empty if a layer has no mapping, or the model none."""
         return self.detail()
 
 
@@ -266,6 +269,11 @@ EXTRAS = (
     Quantity("final_test_error", "%", title="Final test error"),
     Quantity("final_test_error_std", "%", title="Final test error, std"),
     Quantity("final_front", title="On the final front"),
+    Quantity("true_latency", "ms", title="True latency"),
+    Quantity("true_energy", "mJ", title="True energy"),
+    Quantity("true_front", title="On the true front"),
+    Quantity("latency_std", "ms", title="Latency, predicted std"),
+    Quantity("energy_std", "mJ", title="Energy, predicted std"),
 )
 """What may be known of designs of the front alone: by `FrontDesign.extras`, in this order."""
 
@@ -281,6 +289,8 @@ class FrontDesign:
         costs: The breakdown on each of the design's machines.
         accuracy: Validation and test error; None if no accuracy was asked for.
         final: What training it anew in full said; None if that was not asked for, or is still to come.
+        truth: Where figures are predicted: how surely, those of the model that the prediction is of, and whether the
+            design is on the front by them; by the columns of `EXTRAS`. `costs` are then that model's.
     """
 
     evaluation: Evaluation
@@ -289,6 +299,7 @@ class FrontDesign:
     costs: tuple[Cost, ...]
     accuracy: Accuracy | None
     final: Final | None = None
+    truth: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def cost(self) -> Cost:
@@ -298,7 +309,7 @@ class FrontDesign:
     @cached_property
     def extras(self) -> dict[str, float]:
         """What is known beyond `Evaluation.metrics`, by the columns of `EXTRAS`."""
-        known: dict[str, float] = {}
+        known: dict[str, float] = dict(self.truth)
         if self.accuracy is not None and self.accuracy.test_error is not None:
             known["test_error_pct"] = 100 * self.accuracy.test_error
         if self.final is not None:

@@ -15,11 +15,12 @@ import hashlib
 import importlib
 import importlib.util
 import math
+import os
 import re
 import stat
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 
-from coevo.errors import SpecError, near
+from coevo.errors import DataError, SpecError, near
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -285,6 +286,32 @@ def find_data(kind: str, name: str, near_file: str = "") -> Path:
         if path.is_file():
             return path
     raise SpecError(f"no {kind.rpartition('/')[2][:-1]} named {name!r} {near(name, list_data(kind))}")
+
+
+def find_table(what: str, field: str, name: str, files: Sequence[str], near_file: str) -> Path:
+    """Returns the path of a table of published figures, which a user brings.
+
+    Args:
+        what: For the text of an error.
+        field: Of the experiment that names it.
+        name: A path, from the experiment file's folder or the working directory; empty: the first of ``files`` in the
+            folder that the environment variable ``COEVO_DATA`` names.
+        files: What lies in that folder.
+        near_file: The experiment's file.
+
+    Raises:
+        DataError: It is nowhere; the text says where to put it.
+    """
+    data = os.environ.get("COEVO_DATA")
+    tried = [Path(near_file).parent / name, Path(name)] if name else [Path(data) / files[0]] if data else []
+    for path in tried:
+        if path.is_file():
+            return path
+    looked = f"found no {' or '.join(dict.fromkeys(map(str, tried)))}" if tried else "no file is named"
+    raise DataError(
+        f"{what}: {looked}; name the file in {field}, or put {' and '.join(files)} into a folder and name that in the "
+        "environment variable COEVO_DATA"
+    )
 
 
 def list_plugins(kind: str) -> list[str]:

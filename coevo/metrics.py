@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
 
+from coevo.accelerator.fpga import block_rams, dsp_slices
 from coevo.accelerator.machine import Accelerator
 from coevo.design import Accuracy, Cost, Quantity
 from coevo.errors import SpecError, near
@@ -90,7 +91,7 @@ def edp(cost: Cost, accelerator: Accelerator) -> float:
 @metric("mJ·ms·mm2", title="Energy-delay-area product")
 def edap(cost: Cost, accelerator: Accelerator) -> float:
     """Energy times latency times area."""
-    return edp.compute(cost, accelerator) * area.compute(cost)
+    return edp.compute(cost, accelerator) * area.compute(accelerator)
 
 
 @metric("1/s", maximise=True, title="Throughput")
@@ -105,6 +106,18 @@ def peak_memory(cost: Cost) -> float:
     return cost.peak_memory_bytes / 1024
 
 
+@metric(title="DSP slices")
+def dsps(accelerator: Accelerator) -> float:
+    """DSP slices that the multipliers take on an FPGA (`coevo.accelerator.fpga`)."""
+    return dsp_slices(accelerator)
+
+
+@metric(title="Block RAMs of 18 Kb")
+def brams(accelerator: Accelerator) -> float:
+    """Block RAMs of 18 Kb that the memories take on an FPGA (`coevo.accelerator.fpga`)."""
+    return block_rams(accelerator)
+
+
 @metric(title="Multiply-accumulates")
 def macs(workload: Workload) -> float:
     """Multiply-accumulates of one inference."""
@@ -117,26 +130,32 @@ def parameters(workload: Workload) -> float:
     return workload.parameters
 
 
+ON_REQUEST: Mapping[str, Metric] = {found.quantity.name: found for found in (dsps, brams)}
+"""coevo's own metrics that are computed only where an experiment names them, by name: those of FPGAs."""
+
 METRICS: Mapping[str, Metric] = {
-    found.quantity.name: found for found in list(globals().values()) if isinstance(found, Metric)
+    found.quantity.name: found
+    for found in list(globals().values())
+    if isinstance(found, Metric) and found.quantity.name not in ON_REQUEST
 }
-"""coevo's own metrics by name."""
+"""coevo's own metrics that are computed of every design, by name."""
 
 
 def find_metric(name: str, near_file: str = "") -> Metric:
     """Returns the metric that a name in an experiment stands for.
 
     Args:
-        name: One of `METRICS`, or ``path/to/file.py:name``.
+        name: One of `METRICS` or `ON_REQUEST`, or ``path/to/file.py:name``.
         near_file: The file that names it; a relative path is tried from its folder first.
 
     Raises:
         SpecError: There is none, the user's file fails on import, or what it names is not a metric.
     """
     if ".py:" not in name:
-        if name not in METRICS:
-            raise SpecError(f"no metric named {name!r} {near(name, METRICS)}")
-        return METRICS[name]
+        own = {**METRICS, **ON_REQUEST}
+        if name not in own:
+            raise SpecError(f"no metric named {name!r} {near(name, own)}")
+        return own[name]
     found = find_plugin("metrics", name, near_file)
     if not isinstance(found, Metric):
         raise SpecError(f"{name!r} is not a metric; decorate the function with @coevo.metrics.metric(...)")

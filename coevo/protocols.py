@@ -81,10 +81,43 @@ class Optimizer(Protocol):
         """
 
 
+@dataclass(frozen=True, eq=False)
+class CostContext:
+    """What a cost model may know beside the pairs that it scores.
+
+    Attributes:
+        near_file: The experiment's file, for relative paths in the settings.
+        draw: Gives at most so many different pairs of the joint space at random, by a seed.
+        memory: Plain data by key that are kept with the run: what a model puts in is there after a resume, and when a
+            report is written later.
+        may_run: Whether networks and commands may be run. Not where someone looks into a run folder, which may be
+            another's: then a model raises RunError for what is not in ``memory``.
+    """
+
+    near_file: str = ""
+    draw: Callable[[int, int], Sequence[tuple[Workload, Accelerator]]] = field(default=lambda count, seed: ())  # noqa: ARG005
+    memory: MutableMapping[str, Any] = field(default_factory=dict)
+    may_run: bool = True
+
+
 class CostModel(Protocol):
     """Scores workloads on accelerators. Built as ``plugin(settings)``.
 
-    A model may also have ``additive``: True if a workload costs the sum of its layers, whatever their order.
+    What a model needs beyond layers and machine hangs on the pair: `Workload.source` is the network itself. A model may
+    also have
+
+    - ``attach(context)``, called with a `CostContext` before anything is scored; it raises SpecError or DataError for
+      what cannot work. A model whose figures cannot be computed again (measured, learnt, read from a file that may go)
+      keeps them in ``context.memory``: the front is scored again when a run ends and whenever its report is written;
+    - ``additive``: True if a workload costs the sum of its layers, whatever their order;
+    - ``of_network``: True if networks of the same layers may cost differently;
+    - ``unknown``: names of attributes of `Cost` that it cannot tell. They are NaN in its costs; metrics that need them
+      are left out, and cannot be objectives or constraints;
+    - ``truth``: the model that it stands for, or None; the front is scored by that too (`Cost.std` says how surely);
+    - ``files``: paths of the files that its figures come from: another content is another experiment;
+    - ``facts``: what a report says of it, text by label.
+
+    The last five are asked for after ``attach``.
     """
 
     Settings: ClassVar[type[BaseModel]]
@@ -167,12 +200,37 @@ class Context:
     folder: Path | None = None
 
 
+class Trainings(Protocol):
+    """Networks being scored, to which others are added as some are done.
+
+    They are begun in the order of adding, as many at a time as there are jobs; with one, they are done in that order.
+    """
+
+    def add(self, network: Network, context: Context) -> None:
+        """Adds a network, another than those under way.
+
+        Args:
+            network: What to score.
+            context: What is known when it is added; its company are its own designs alone.
+        """
+
+    def next(self) -> tuple[Network, Accuracy]:
+        """Waits until one of those under way, at least one, is done; a failure is an `Accuracy` too."""
+
+    def close(self) -> None:
+        """Cancels those under way."""
+
+
 class AccuracyModel(Protocol):
     """Scores networks. Built as ``plugin(settings, near_file)``, ``near_file`` the experiment's for relative paths.
 
     A model may also have ``check(family)``, which raises SpecError if it cannot score such networks, before a run
-    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time; and
-    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another.
+    begins; ``close()``, which ends its processes; ``untrained``, True if it trains nothing and takes no time;
+    ``independent``, True if no figure depends on ``context``, so that what one run measured holds in another;
+    ``begin(family, seed, jobs)``, which returns `Trainings`, none yet: a model that judges each network alone has it,
+    or is ``untrained``, to be used in steady state (`coevo.study.steady`); and
+    ``restored(family, network, seed, folder)``, a network as `score` left it (`coevo.accuracy.restored.Restored`),
+    trained once more in the same way if its weights are not kept in the folder: then designs can be exported.
     """
 
     Settings: ClassVar[type[BaseModel]]

@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 DIMS = ("n", "g", "m", "c", "p", "q", "r", "s")
 """Names of the loops, in the order of every ``(dim,)`` axis."""
@@ -145,6 +145,23 @@ class Layer:
         return (self.bounds, self.stride, self.dilation, self.has_weights, self.bits, self.kept)
 
 
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a workload is of, for cost models that look at no layers: they run the network, or know it by its choices.
+
+    Attributes:
+        key: Stands for the network and its input, the same in every process.
+        choices: The network's gene values.
+        input_shape: (channels, height, width).
+        module: Builds the untrained ``nn.Module``.
+    """
+
+    key: str
+    choices: Mapping[str, Any]
+    input_shape: tuple[int, int, int]
+    module: Callable[[], Any]
+
+
 @dataclass(frozen=True)
 class Workload:
     """Layers in the order they run; layers of equal `shape_key` may repeat.
@@ -152,10 +169,12 @@ class Workload:
     Attributes:
         name: For people.
         layers: The loop nests.
+        source: The network that they are of; None if there is none, as with a workload from a file.
     """
 
     name: str
     layers: tuple[Layer, ...]
+    source: Source | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def repeats(self) -> tuple[tuple[Layer, int], ...]:

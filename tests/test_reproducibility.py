@@ -66,9 +66,9 @@ def front(experiment: str, folder: Path, jobs: int = 1) -> bytes:
     return (folder / "front.csv").read_bytes()
 
 
-def killed(experiment: str, folder: Path, seconds: float) -> None:
+def killed(experiment: str, folder: Path, seconds: float, jobs: int = 2) -> None:
     """Starts a run, and kills it with all it started, as hard as can be, after so many seconds."""
-    process = start(experiment, folder, jobs=2)
+    process = start(experiment, folder, jobs)
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -113,6 +113,22 @@ def test_every_rung_gives_the_same_front_with_other_workers_and_killed_twice(tmp
     for _ in range(2):
         killed(experiment, tmp_path / "killed", instants.uniform(0.2, 0.9) * whole / 2)
     assert front(experiment, tmp_path / "killed", jobs=2) == once
+    assert (tmp_path / "killed" / "designs.csv").read_bytes() == (tmp_path / "once" / "designs.csv").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_in_steady_state_one_worker_gives_the_same_front_killed_three_times(tmp_path):
+    line = next(line for line in TRAINED.splitlines() if line.startswith("accuracy:"))
+    steady = TRAINED.replace(line, f"accuracy: {RUNGS['inherit']}\nsteady_state: {{in_flight: 3}}")
+    began = time.monotonic()
+    once = front(steady, tmp_path / "once", jobs=1)
+    whole = time.monotonic() - began
+    assert once.count(b"\n") > 2
+    instants = random.Random(0)
+    for _ in range(3):
+        killed(steady, tmp_path / "killed", instants.uniform(0.2, 0.9) * whole / 2, jobs=1)
+    assert front(steady, tmp_path / "killed", jobs=1) == once
     assert (tmp_path / "killed" / "designs.csv").read_bytes() == (tmp_path / "once" / "designs.csv").read_bytes()
 
 

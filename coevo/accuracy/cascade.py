@@ -29,12 +29,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.accuracy.promise import promising
+from coevo.accuracy.restored import Restored, restore
 from coevo.accuracy.stack import Section, build, close
 from coevo.design import Accuracy, Network, digest
 from coevo.errors import SpecError
@@ -147,6 +149,14 @@ class Cascade:
                 stopped = self._stopped(level, results[key], position, len(order))
                 yield from ((i, replace(stopped, seconds=spent[key])) for i in places.get(key, ()))
             climbing = {key: candidate for key, candidate in left.items() if key in order[:quota]}
+
+    def restored(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> Restored:
+        """Returns a network as the last rung left it.
+
+        Raises:
+            RunError: The last rung has no weights of networks; or as its own ``restored``.
+        """
+        return restore(self._models[-1], family, network, seed, folder)
 
     def close(self) -> None:
         """Ends the models' processes."""

@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from coevo.accuracy.restored import Restored
 from coevo.accuracy.settings import TrainSettings
-from coevo.accuracy.train import TrainedAccuracy, weights_file
+from coevo.accuracy.train import ProcessTrainings, TrainedAccuracy, weights_file
+from coevo.accuracy.worker import Outcome
 from coevo.design import Accuracy, Network
 from coevo.errors import RunError, SpecError
 from coevo.protocols import Context, NetworkFamily, Task
@@ -78,9 +80,21 @@ class InheritedAccuracy:
             RunError: A parent's weights are gone from the run folder: without them figures would change.
             DataError, BackendError, SpecError: As `TrainedAccuracy.score`.
         """
-        for i, accuracy in self._training.score(family, networks, seed, jobs, context):
-            inherited = self._training.parents.get(networks[i].key, "") and accuracy.violation == 0
-            yield i, replace(accuracy, fidelity=f"{accuracy.fidelity}, inherited") if inherited else accuracy
+        yield from self._training.score(family, networks, seed, jobs, context)
+
+    def begin(self, family: NetworkFamily, seed: int, jobs: int = 1) -> ProcessTrainings:
+        """As `TrainedAccuracy.begin`; a network's parent is one of those told before it was added."""
+        return self._training.begin(family, seed, jobs)
+
+    def restored(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> Restored:
+        """As `TrainedAccuracy.restored`, but of kept weights alone: another training would have no parent.
+
+        Raises:
+            RunError: They are gone.
+            DataError, BackendError, SpecError: As `score`.
+        """
+        self._training.check_there(weights_file(folder, self._settings.chain, network, seed), network)
+        return self._training.restored(family, network, seed, folder)
 
     def close(self) -> None:
         """Ends the processes, if there are any."""
@@ -105,10 +119,15 @@ class _Training(TrainedAccuracy):
             parent = self._parent(network, context)
             if parent is not None and context.folder is not None:
                 file = weights_file(context.folder, self._settings.chain, parent, seed)
-                self._check_there(file, parent)
+                self.check_there(file, parent)
                 self.parents[network.key] = str(file)
                 plans[i] = replace(plans[i], parent=str(file), overlap=self._settings.overlap)
         return plans
+
+    def _accuracy(self, network: Network, outcome: Outcome) -> Accuracy:
+        accuracy = super()._accuracy(network, outcome)
+        inherited = self.parents.get(network.key, "") and accuracy.violation == 0
+        return replace(accuracy, fidelity=f"{accuracy.fidelity}, inherited") if inherited else accuracy
 
     def _parent(self, network: Network, context: Context) -> Network | None:
         """Returns the nearest of the trained networks, the earliest of those; None if there is none near enough."""
@@ -121,10 +140,11 @@ class _Training(TrainedAccuracy):
         return nearest
 
     @staticmethod
-    def _check_there(file: Path, parent: Network) -> None:
+    def check_there(file: Path, network: Network) -> None:
+        """Refuses to go on without a network's weights."""
         if not file.is_file():
             raise RunError(
-                f"{file}: the weights of network {parent.key}, from which others are to start, are gone; put them "
+                f"{file}: the weights of network {network.key} are gone, and others start from them; put them "
                 "back, or start the run anew in another folder (--out)"
             )
 

@@ -18,8 +18,9 @@ import sys
 import weakref
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from coevo.accuracy.worker import Outcome
 from coevo.errors import BackendError
@@ -29,8 +30,60 @@ _GRACE_S = 2.0
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
 
 
-class Pool:
-    """Isolated processes that call one function ``(shared, payload: bytes) -> value``.
+class Tasks(Protocol):
+    """Tasks under way, to which others may be added; they are begun in the order of adding."""
+
+    @property
+    def left(self) -> int:
+        """How many are not done."""
+
+    def add(self, payload: bytes) -> int:
+        """Adds a task, begins it if there is room, and returns its index: tasks are counted from 0.
+
+        Raises:
+            BackendError: The processes cannot start.
+        """
+
+    def next(self) -> tuple[int, Outcome]:
+        """Waits for one of the tasks that are left, at least one, and returns its (index, outcome).
+
+        Raises:
+            BackendError: The processes cannot start, or a task says that this machine cannot run it.
+        """
+
+    def close(self) -> None:
+        """Cancels those that are left."""
+
+
+class Processes(Protocol):
+    """Isolated processes that call one function ``(shared, payload: bytes) -> value``, wherever they are.
+
+    A task whose process dies is tried once more.
+    """
+
+    def begin(self, jobs: int = 1) -> Tasks:
+        """Returns tasks, none yet, to which others can be added while some are running; ``jobs`` run at a time."""
+
+    def close(self) -> None:
+        """Ends all processes; what is run next starts them anew. Tasks under way have died."""
+
+    def run(self, payloads: Sequence[bytes], jobs: int = 1) -> Iterator[tuple[int, Outcome]]:
+        """Yields (index, outcome) of every payload as each is done, ``jobs`` at a time.
+
+        Whoever stops iterating cancels the rest.
+
+        Raises:
+            BackendError: The processes cannot start, or a task says that this machine cannot run it.
+        """
+        with closing(self.begin(jobs)) as tasks:
+            for payload in payloads:
+                tasks.add(payload)
+            while tasks.left:
+                yield tasks.next()
+
+
+class Pool(Processes):
+    """Processes on this machine (`Processes`).
 
     Args:
         function: Its name, ``package.module:function``; the server imports it, the program need not.
@@ -51,46 +104,12 @@ class Pool:
         self._ready = False
         self._end: weakref.finalize[..., Pool] | None = None
 
-    def run(self, payloads: Sequence[bytes], jobs: int = 1) -> Iterator[tuple[int, Outcome]]:
-        """Yields (index, outcome) of every payload as each is done, ``jobs`` at a time.
-
-        A task whose process dies is tried once more. Whoever stops iterating cancels the rest.
-
-        Raises:
-            BackendError: The processes cannot start, or a task says that this machine cannot run it.
-        """
-        waiting = deque(range(len(payloads)))
-        running: dict[int, int] = {}
-        tries: Counter[int] = Counter()
-
-        def fill() -> None:
-            while waiting and len(running) < max(1, jobs):
-                index = waiting.popleft()
-                tries[index] += 1
-                running[self._submit(payloads[index])] = index
-
-        try:
-            while waiting or running:
-                fill()
-                ticket, outcome = self._next(running)
-                index = running.pop(ticket)
-                if outcome.kind == "unable":
-                    raise BackendError(outcome.text)
-                if outcome.kind == "died" and tries[index] < _TRIES:
-                    waiting.appendleft(index)
-                    continue
-                fill()
-                yield index, outcome
-        except GeneratorExit:
-            raise
-        except BaseException:
-            self.close()  # Ctrl-C may have torn a message in two: this server cannot be talked to any more
-            raise
-        finally:
-            self._cancel(running)
+    def begin(self, jobs: int = 1) -> PoolTasks:
+        """Returns tasks, none yet; see `Processes.begin`."""
+        return PoolTasks(self, jobs)
 
     def close(self) -> None:
-        """Ends all processes; the next `run` starts them anew. Tasks under way have died."""
+        """Ends all processes; see `Processes.close`."""
         if self._end is not None:
             self._end()
         self._pipe, self._end, self._ready = None, None, False
@@ -112,11 +131,23 @@ class Pool:
             for ticket in tickets:
                 if ticket in self._arrived:
                     return ticket, self._arrived.pop(ticket)
-            try:
-                message = self._open().recv()
-            except (EOFError, OSError):
-                self._lose()
-            else:
+            self._await(None)
+
+    def _has(self, tickets: Collection[int], within_s: float) -> bool:
+        """Says whether one of the tickets has an outcome; waits for a message of the server for so long [s]."""
+        if self._arrived.keys().isdisjoint(tickets):
+            self._await(within_s)
+        return not self._arrived.keys().isdisjoint(tickets)
+
+    def _await(self, within_s: float | None) -> None:
+        """Takes in the next message of the server, if there is one in so many seconds; None for however long."""
+        try:
+            pipe = self._open()
+            message = pipe.recv() if pipe.poll(within_s) else None
+        except (EOFError, OSError):
+            self._lose()
+        else:
+            if message is not None:
                 self._receive(message)
 
     def _receive(self, message: Any) -> None:
@@ -157,6 +188,86 @@ class Pool:
             self._end = weakref.finalize(self, _shut, self._pipe, process)
             self._pipe.send(self._opening)
         return self._pipe
+
+
+class PoolTasks:
+    """Tasks under way in a pool (`Tasks`).
+
+    Args:
+        pool: Runs them.
+        jobs: How many run at a time.
+    """
+
+    def __init__(self, pool: Pool, jobs: int) -> None:
+        self._pool = pool
+        self._jobs = max(1, jobs)
+        self._payloads: dict[int, bytes] = {}
+        self._added = itertools.count()
+        self._waiting: deque[int] = deque()
+        self._running: dict[int, int] = {}
+        self._tries: Counter[int] = Counter()
+
+    @property
+    def left(self) -> int:
+        """How many are not done."""
+        return len(self._payloads)
+
+    def add(self, payload: bytes) -> int:
+        """Adds a task; see `Tasks.add`."""
+        index = next(self._added)
+        self._payloads[index] = payload
+        self._waiting.append(index)
+        with self._intact():
+            self._fill()
+        return index
+
+    def next(self) -> tuple[int, Outcome]:
+        """Waits for one of the tasks that are left; see `Tasks.next`."""
+        with self._intact():
+            while True:
+                self._fill()
+                ticket, outcome = self._pool._next(self._running)
+                index = self._running.pop(ticket)
+                if outcome.kind == "unable":
+                    raise BackendError(outcome.text)
+                if outcome.kind == "died" and self._tries[index] < _TRIES:
+                    self._waiting.appendleft(index)
+                    continue
+                del self._payloads[index]
+                self._fill()
+                return index, outcome
+
+    def ready(self, within_s: float) -> bool:
+        """Says whether a process has ended; waits for so long [s]. Then `next` does not wait, but where it tries anew.
+
+        Raises:
+            BackendError: The processes cannot start.
+        """
+        with self._intact():
+            self._fill()
+            return self._pool._has(self._running, within_s)
+
+    def close(self) -> None:
+        """Cancels those that are left."""
+        self._pool._cancel(self._running)
+        self._running.clear()
+        self._waiting.clear()
+        self._payloads.clear()
+
+    @contextmanager
+    def _intact(self) -> Iterator[None]:
+        """Gives up the server where its talk is cut short: Ctrl-C may have torn a message in two."""
+        try:
+            yield
+        except BaseException:
+            self._pool.close()
+            raise
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < self._jobs:
+            index = self._waiting.popleft()
+            self._tries[index] += 1
+            self._running[self._pool._submit(self._payloads[index])] = index
 
 
 def _launch(pipe: Connection, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -18,7 +18,7 @@ from coevo.networks.modules import GraphModule
 
 
 def new_tensors(shapes: Mapping[str, tuple[int, ...]], rng: torch.Generator) -> dict[str, Tensor]:
-    """Draws shared tensors as torch's layers draw theirs: uniform within 1 / sqrt(inputs); batch norms are 1 and 0.
+    """Draws shared tensors as torch's layers draw theirs: uniform within 1 / sqrt(inputs); norms are 1 and 0.
 
     Args:
         shapes: Of the tensors by name, from `coevo.accuracy.shared_weights.shared_shapes`.
@@ -29,6 +29,8 @@ def new_tensors(shapes: Mapping[str, tuple[int, ...]], rng: torch.Generator) -> 
         layer, _, parameter = name.rpartition(".")
         if layer.endswith(".norm"):
             tensors[name] = torch.full(shape, 1.0 if parameter == "weight" else 0.0)
+        elif f"{layer}.weight" not in shapes:  # a class token, positions
+            tensors[name] = 0.02 * torch.randn(shape, generator=rng)
         else:
             bound = 1 / math.sqrt(math.prod(shapes[f"{layer}.weight"][1:]))
             tensors[name] = (2 * torch.rand(shape, generator=rng) - 1) * bound

@@ -18,6 +18,7 @@ import numpy as np
 
 from coevo.design import digest
 from coevo.networks.graph import Conv, Graph, Linear, Node, Norm, Shape
+from coevo.networks.sequence import LayerNorm, Tokens
 from coevo.protocols import NetworkFamily
 from coevo.space import Genomes, Space
 
@@ -146,13 +147,15 @@ def _kind(node: Node, given: Shape) -> str:
             behind = f" behind {sibling}" if sibling else ""
             dilated = f" dilated {node.dilation}" if node.dilation > 1 else ""
             return f"{_operation(node, given[0])}{dilated}{behind}"
-        case Linear():
+        case Linear() | Tokens():
             return "" if given[1:] == (1, 1) else f"{given[1]}x{given[2]}"
         case _:
             return ""
 
 
 def _operation(node: Conv, channels: int) -> str:
+    if not node.padded:
+        return f"patches of {node.kernel}"
     if node.groups == 1:
         return "pointwise" if node.kernel == 1 else "dense"
     return "depthwise" if node.groups == channels else "grouped"
@@ -177,8 +180,12 @@ def _parameters(node: Node, given: Shape) -> dict[str, tuple[int, ...]]:
             return shapes | (_norm(node.channels) if node.affine == "norm" else {})
         case Linear():
             return {"1.weight": (node.features, *given), "1.bias": (node.features,)}
-        case Norm():
+        case Norm() | LayerNorm():
             return _norm(given[0])
+        case Tokens():
+            count = given[1] * given[2] + node.class_token
+            shapes = {"positions": (1, given[0], count, 1)}
+            return shapes | ({"class_token": (1, given[0], 1, 1)} if node.class_token else {})
         case _:
             return {}
 

@@ -19,11 +19,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from coevo.accuracy.data import Split, find_file, load_split, task_of
+from coevo.accuracy.restored import Restored, restored
 from coevo.accuracy.settings import DataSettings, LimitSettings, ReducedSettings
 from coevo.accuracy.shared_weights import GraphFamily, has_graph, space_digest
 from coevo.accuracy.tasks import NetworkTasks, failure
 from coevo.design import Accuracy, Network, digest
-from coevo.errors import BackendError, SpecError
+from coevo.errors import BackendError, RunError, SpecError
 from coevo.networks.narrow import reduced
 from coevo.protocols import Context, NetworkFamily, Task
 
@@ -129,20 +130,30 @@ class SupernetAccuracy:
         """
         if not networks:
             return
-        family = reduced(family, self.task, **self._settings.reduction)
-        if not has_graph(family):
-            raise SpecError(
-                f"supernet shares weights by a family's graph(choices), which {networks[0].family!r} does not have; "
-                "give it one (coevo.networks.graph) or take the accuracy model train",
-                file=self._near_file,
-                field="accuracy.name",
-            )
-        weights = self._trained(family, networks[0], seed, context)
-        for places, outcome in self._tasks.run(family, networks, seed, jobs, [str(weights)] * len(networks)):
+        shared = self._shared(family, networks[0])
+        weights = self._trained(shared, networks[0], seed, context)
+        for places, outcome in self._tasks.run(shared, networks, seed, jobs, [str(weights)] * len(networks)):
             scored = isinstance(outcome.value, Accuracy)
             accuracy = replace(outcome.value, seconds=outcome.seconds) if scored else failure(outcome, "scoring")
             for place in places:
                 yield place, accuracy
+
+    def restored(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> Restored:
+        """Returns a network with its slices of the shared weights, as `score` looks at it.
+
+        Raises:
+            RunError: Smaller networks were scored in its place.
+            DataError, BackendError, SpecError: As `score`.
+        """
+        from coevo.accuracy.supernet_loop import recalibrated
+
+        if self._settings.reductions:
+            smaller = ", ".join(self._settings.reductions)
+            raise RunError(f"the run scored smaller networks ({smaller}), whose weights do not fit the design")
+        shared = self._shared(family, network)
+        file = self._trained(shared, network, seed, Context(folder=folder))
+        module, data = recalibrated(shared.graph(network.choices), self._split, self._settings, file, "cpu")
+        return restored(module, self._split, data.settings)
 
     def close(self) -> None:
         """Ends the processes, if there are any, and forgets weights that no folder keeps."""
@@ -154,6 +165,18 @@ class SupernetAccuracy:
     def weights_file(self, family: GraphFamily, seed: int, context: Context | None = None) -> Path:
         """Returns the file that holds, or will hold, the shared weights of a family's space."""
         return self._folder(context) / f"supernet-{self._digest(family, seed)}.safetensors"
+
+    def _shared(self, family: NetworkFamily, network: Network) -> GraphFamily:
+        """The family at the size that is scored; ``network`` names it."""
+        smaller = reduced(family, self.task, **self._settings.reduction)
+        if not has_graph(smaller):
+            raise SpecError(
+                f"supernet shares weights by a family's graph(choices), which {network.family!r} does not have; "
+                "give it one (coevo.networks.graph) or take the accuracy model train",
+                file=self._near_file,
+                field="accuracy.name",
+            )
+        return smaller
 
     def _trained(self, family: GraphFamily, network: Network, seed: int, context: Context | None) -> Path:
         """The file of the shared weights, which are trained if there is none; ``network`` names the family."""

@@ -27,6 +27,7 @@ from coevo.accuracy.shared_weights import Choices, GraphFamily, Sampler, shared_
 from coevo.accuracy.supernet import SupernetSettings
 from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
+from coevo.networks.graph import Graph
 from coevo.space import Space
 
 _OPTIMIZER = "momentum of "
@@ -119,9 +120,7 @@ def score(
     Raises:
         DivergedError: Its outputs are not finite.
     """
-    data = Images(split, _train_settings(settings), device)
-    module = inherited(family.graph(choices), file).to(device)
-    recalibrate(module, data, split.train, settings.calibration_images)
+    module, data = recalibrated(family.graph(choices), split, settings, file, device)
     share = error_of(module, data, split.validation)
     return Accuracy(
         error=share,
@@ -129,6 +128,16 @@ def score(
         uncertainty=math.sqrt(share * (1 - share) / len(split.validation)),  # binomial: of counting so many images
         fidelity=", ".join([f"supernet, {settings.epochs} epochs", f"{len(split.train)} images", *settings.reductions]),
     )
+
+
+def recalibrated(
+    graph: Graph, split: Split, settings: SupernetSettings, file: Path, device: torch.device | str
+) -> tuple[nn.Module, Images]:
+    """Returns a network with its parts of the shared weights and its own statistics, and the data as it sees them."""
+    data = Images(split, _train_settings(settings), torch.device(device))
+    module = inherited(graph, file).to(device)
+    recalibrate(module, data, split.train, settings.calibration_images)
+    return module, data
 
 
 @torch.no_grad()

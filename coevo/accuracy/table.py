@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from coevo.design import Accuracy, Network
 from coevo.errors import DataError, SpecError
+from coevo.library import find_table
 from coevo.networks.cell import Cell, CellSettings, from_string, isomorphism_class, to_string
 from coevo.protocols import Context, NetworkFamily, Task
 
@@ -173,16 +173,8 @@ class TabulatedAccuracy:
         Raises:
             DataError: It is nowhere; the text says where to put it.
         """
-        name, data = self._settings.file, os.environ.get("COEVO_DATA")
-        tried = [Path(self._near_file).parent / name, Path(name)] if name else [Path(data) / FILE] if data else []
-        for path in tried:
-            if path.is_file():
-                return path
-        looked = f"found no {' or '.join(dict.fromkeys(map(str, tried)))}" if tried else "no file is named"
-        raise DataError(
-            f"the table of NAS-Bench-201: {looked}; name the file in accuracy.file, or put {FILE} into a folder and "
-            "name that in the environment variable COEVO_DATA"
-        )
+        file = self._settings.file
+        return find_table("the table of NAS-Bench-201", "accuracy.file", file, (FILE,), self._near_file)
 
 
 plugin = TabulatedAccuracy

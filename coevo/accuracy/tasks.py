@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Protocol
 
-from coevo.accuracy.pool import Pool
+from coevo.accuracy.pool import Pool, Processes, Tasks
 from coevo.accuracy.worker import Outcome, one_line, pack
 from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
@@ -13,6 +14,19 @@ from coevo.protocols import NetworkFamily
 
 NetworkTask = tuple[NetworkFamily, Mapping[str, Any], tuple[int, ...], Any]
 """Family, choices of the network, what its random numbers come from, and what the model adds."""
+
+
+class Place(Protocol):
+    """Gives processes for one function; its parameters are those of `Pool`."""
+
+    def __call__(
+        self, function: str, shared: Any, *, time_limit_s: float, environment: dict[str, str] | None
+    ) -> Processes:
+        """Returns processes, which start with their first task."""
+
+
+PLACE: ContextVar[Place] = ContextVar("PLACE", default=Pool)
+"""Where tasks run: on this machine, unless something else is set (`coevo.accuracy.cluster`)."""
 
 _CUDA_DETERMINISM = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
@@ -33,7 +47,8 @@ class NetworkTasks:
         self._function = function
         self._shared = shared
         self._time_limit_s = time_limit_s
-        self._pool: Pool | None = None
+        self._place: Place | None = None
+        self._there: Processes | None = None
 
     def run(
         self,
@@ -61,19 +76,28 @@ class NetworkTasks:
             places.setdefault(network.key, []).append(i)
         everywhere = list(places.values())
         payloads = [
-            _pack(family, networks[same[0]], seed, None if extras is None else extras[same[0]]) for same in everywhere
+            packed(family, networks[same[0]], seed, None if extras is None else extras[same[0]]) for same in everywhere
         ]
-        if self._pool is None:
-            self._pool = Pool(
-                self._function, self._shared(), time_limit_s=self._time_limit_s, environment=_CUDA_DETERMINISM
-            )
-        for i, outcome in self._pool.run(payloads, jobs):
+        for i, outcome in self._processes().run(payloads, jobs):
             yield everywhere[i], outcome
+
+    def begin(self, jobs: int = 1) -> Tasks:
+        """Returns tasks, none yet, to which networks are added one by one as `packed`; ``jobs`` run at a time."""
+        return self._processes().begin(jobs)
 
     def close(self) -> None:
         """Ends the processes, if there are any."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._there is not None:
+            self._there.close()
+
+    def _processes(self) -> Processes:
+        place = PLACE.get()
+        if self._there is None or place is not self._place:
+            self.close()
+            shared, limit_s = self._shared(), self._time_limit_s
+            self._place = place
+            self._there = place(self._function, shared, time_limit_s=limit_s, environment=_CUDA_DETERMINISM)
+        return self._there
 
 
 def failure(outcome: Outcome, what: str = "training") -> Accuracy:
@@ -87,8 +111,18 @@ def failure(outcome: Outcome, what: str = "training") -> Accuracy:
     return Accuracy(error=1.0, violation=1.0, reason=str(reason), seconds=outcome.seconds)
 
 
-def _pack(family: NetworkFamily, network: Network, seed: int, extra: Any) -> bytes:
-    """A `NetworkTask` for the pipe."""
+def packed(family: NetworkFamily, network: Network, seed: int, extra: Any) -> bytes:
+    """Returns a `NetworkTask` for the pipe.
+
+    Args:
+        family: Builds the module.
+        network: What to run the function on.
+        seed: The run's.
+        extra: What the model adds.
+
+    Raises:
+        SpecError: The family cannot be sent.
+    """
     try:
         return pack((family, dict(network.choices), (seed, int(network.key, 16)), extra))
     except Exception as error:

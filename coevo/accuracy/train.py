@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from coevo.accuracy.data import find_file, load_split, task_of
+from coevo.accuracy.pool import Tasks
+from coevo.accuracy.restored import Restored, restored
 from coevo.accuracy.settings import TrainSettings
-from coevo.accuracy.tasks import NetworkTasks, failure
+from coevo.accuracy.tasks import NetworkTasks, failure, packed
 from coevo.accuracy.worker import Outcome
 from coevo.design import Accuracy, Network, digest
+from coevo.errors import RunError
 from coevo.networks.narrow import reduced
 from coevo.protocols import Candidate, Context, NetworkFamily, Task
 
@@ -97,13 +101,79 @@ class TrainedAccuracy:
         context = context or Context()
         plans = self._plans(networks, seed, context)
         for places, outcome in self._tasks.run(family, networks, seed, jobs, plans):
-            accuracy = _accuracy(outcome)
+            accuracy = self._accuracy(networks[places[0]], outcome)
             for place in places:
                 yield place, accuracy
+
+    def begin(self, family: NetworkFamily, seed: int, jobs: int = 1) -> ProcessTrainings:
+        """Returns trainings, none yet, to which networks are added one by one (socket `Trainings`).
+
+        Args:
+            family: Builds the modules, in the training's process.
+            seed: The run's.
+            jobs: Trainings at a time.
+
+        Raises:
+            DataError, SpecError: As `score`.
+        """
+        self.check(family)
+
+        def payload(network: Network, context: Context) -> bytes:
+            return packed(family, network, seed, self._plans([network], seed, context)[0])
+
+        return ProcessTrainings(self._tasks.begin(jobs), payload, self._accuracy)
+
+    def restored(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> Restored:
+        """Returns a network with the weights that `score` left it with; it is trained again if they are not kept.
+
+        Args:
+            family: Builds the module.
+            network: Which one.
+            seed: The run's.
+            folder: Where weights are kept, and will be.
+
+        Raises:
+            RunError: Smaller networks were trained in its place, or the training fails now.
+            DataError, BackendError, SpecError: As `score`.
+        """
+        from coevo.accuracy import checkpoint
+
+        if self._settings.reductions:
+            smaller = ", ".join(self._settings.reductions)
+            raise RunError(f"the run trained smaller networks ({smaller}), whose weights do not fit the design")
+        file = weights_file(folder, self._settings.chain, network, seed)
+        kept = checkpoint.read(file)
+        if kept is None:
+            self._train_again(family, network, seed, folder)
+            kept = checkpoint.read(file)
+        module = family.module(network.choices)
+        if kept is None or not checkpoint.load(module, kept[0]):
+            raise RunError(f"{file}: these weights do not fit network {network.key}")
+        return restored(module, load_split(self._settings, self._near_file), self._settings)
+
+    def _train_again(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> None:
+        """Trains a network as `score` does, and keeps its weights."""
+        epochs = " + ".join(str(each.epochs) for each in self._settings.chain)
+        print(
+            f"network {network.key}: its weights were not kept; training it once more, {epochs} epochs", file=sys.stderr
+        )
+        keeping = TrainedAccuracy(self._settings.model_copy(update={"keep_weights": True}), self._near_file)
+        try:
+            ((_, accuracy),) = keeping.score(family, [network], seed, context=Context(folder=folder))
+        finally:
+            keeping.close()
+        if accuracy.violation > 0:
+            raise RunError(f"network {network.key} cannot be trained again: {accuracy.reason}")
 
     def close(self) -> None:
         """Ends the processes, if there are any."""
         self._tasks.close()
+
+    def _accuracy(self, network: Network, outcome: Outcome) -> Accuracy:  # noqa: ARG002 - for those that inherit
+        """The accuracy that a network's training returned, or why it did not."""
+        if isinstance(outcome.value, Accuracy):
+            return replace(outcome.value, seconds=outcome.seconds)
+        return failure(outcome)
 
     def _plans(self, networks: Sequence[Network], seed: int, context: Context) -> list[Plan]:
         """What each network's training is told."""
@@ -154,6 +224,51 @@ class TrainedAccuracy:
 plugin = TrainedAccuracy
 
 
+class ProcessTrainings:
+    """Trainings in processes of their own (socket `Trainings`).
+
+    Args:
+        tasks: Of the pool.
+        payload: Returns the task of a network in a context.
+        accuracy: Returns what a network's outcome means.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        payload: Callable[[Network, Context], bytes],
+        accuracy: Callable[[Network, Outcome], Accuracy],
+    ) -> None:
+        self._tasks = tasks
+        self._payload = payload
+        self._accuracy = accuracy
+        self._networks: dict[int, Network] = {}
+
+    def add(self, network: Network, context: Context) -> None:
+        """Adds a network; see `Trainings.add`.
+
+        Raises:
+            BackendError: The processes cannot start.
+            RunError, SpecError: As the model's `score`.
+        """
+        self._networks[self._tasks.add(self._payload(network, context))] = network
+
+    def next(self) -> tuple[Network, Accuracy]:
+        """Waits for one; see `Trainings.next`.
+
+        Raises:
+            BackendError: No training can run on this machine.
+        """
+        index, outcome = self._tasks.next()
+        network = self._networks.pop(index)
+        return network, self._accuracy(network, outcome)
+
+    def close(self) -> None:
+        """Cancels those under way."""
+        self._tasks.close()
+        self._networks.clear()
+
+
 def weights_file(folder: Path, chain: Sequence[TrainSettings], network: Network, seed: int) -> Path:
     """Returns where a network's weights after a chain of trainings are kept in a run folder."""
     return folder / WEIGHTS / f"{digest([[each.identity for each in chain], network.key, seed])}.safetensors"
@@ -179,10 +294,3 @@ def _target(costs: Any, history: Sequence[Candidate]) -> float:
         ]
         targets.append(min(better, default=math.inf))
     return max(targets)
-
-
-def _accuracy(outcome: Outcome) -> Accuracy:
-    """The accuracy that a training returned, or why it did not."""
-    if isinstance(outcome.value, Accuracy):
-        return replace(outcome.value, seconds=outcome.seconds)
-    return failure(outcome)

@@ -11,11 +11,13 @@ import click
 from coevo.cli.check import check
 from coevo.cli.compare import compare, exact
 from coevo.cli.correlate import correlate
+from coevo.cli.costs import costs
 from coevo.cli.cross import cross
 from coevo.cli.evaluate import evaluate
 from coevo.cli.export import export
 from coevo.cli.import_ import import_accelerator
 from coevo.cli.listing import list_known
+from coevo.cli.lut import lut
 from coevo.cli.map import map_layers
 from coevo.cli.run import report, run
 from coevo.cli.validate import validate
@@ -40,21 +42,9 @@ def app() -> None:
 
 
 for command in (
-    run,
-    report,
-    evaluate,
-    map_layers,
-    check,
-    list_known,
-    validate,
-    correlate,
-    compare,
-    exact,
-    cross,
-    export,
-    verify,
-    import_accelerator,
-):
+    run, report, evaluate, map_layers, export, verify, import_accelerator, check, list_known, validate, correlate,
+    costs, lut, compare, exact, cross,
+):  # fmt: skip
     app.add_command(command)
 
 

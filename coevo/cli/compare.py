@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from coevo.cli.line import Line
-from coevo.cli.run import SETTING, cores
+from coevo.cli.run import SETTING, at_work, cores
 
 _FORM = """\b
 FILE names a problem, optimisers and budgets:
@@ -33,8 +33,15 @@ the best that all runs found together). Budgets count trained networks; designs 
 @click.option("--out", type=click.Path(file_okay=False), help="Where to write; runs/<name> if not given.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Runs at a time; all cores if not given. Changes no result.")
 @click.option("--quiet", is_flag=True, help="Prints the tables alone.")
+@click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Makes the runs on the workers of a dask scheduler, as of `coevo run`; they need the same folders.",
+)
 @SETTING
-def compare(file: str, out: str | None, jobs: int | None, quiet: bool, overrides: tuple[str, ...]) -> None:
+def compare(
+    file: str, out: str | None, jobs: int | None, quiet: bool, cluster: str | None, overrides: tuple[str, ...]
+) -> None:
     """Runs several optimisers on one experiment, several seeds each with equal budgets, and compares what they find.
 
     Prints, per budget and optimiser, the median share of the best hypervolume, quartiles, mean rank and the rank-sum
@@ -45,7 +52,9 @@ def compare(file: str, out: str | None, jobs: int | None, quiet: bool, overrides
 
     plan = load_comparison(file, overrides)
     folder = Path(out or Path("runs") / plan.spec.name)
-    comparison = plan.run(folder, jobs or cores(), None if quiet else partial(Line("runs"), plan.spec.name))
+    tell = None if quiet else partial(Line("runs"), plan.spec.name)
+    with at_work(cluster, jobs or cores(), quiet):
+        comparison = plan.run(folder, jobs or cores(), tell, None if cluster is None else "dask")
     print(text_table(comparison))
     print(f"report: {write_comparison(comparison, folder)}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from coevo.cli.line import Line
-from coevo.cli.run import SETTING, cores
+from coevo.cli.run import CLUSTER, SETTING, at_work, cores
 
 _FORM = """\b
 FILE names a space, what is believed, and what is judged by it:
@@ -33,8 +33,11 @@ which a predictor learns). Networks whose output no input reaches are left out o
 @click.option("--out", type=click.Path(file_okay=False), help="Where to write; runs/<name> if not given.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes to use; all cores if not given. Changes no result.")
 @click.option("--quiet", is_flag=True, help="Prints the table alone.")
+@CLUSTER
 @SETTING
-def correlate(file: str, out: str | None, jobs: int | None, quiet: bool, overrides: tuple[str, ...]) -> None:
+def correlate(
+    file: str, out: str | None, jobs: int | None, quiet: bool, cluster: str | None, overrides: tuple[str, ...]
+) -> None:
     """Ranks random networks by the accuracy models in FILE and by a reference, and compares the rankings.
 
     Prints, per model, Spearman's and Kendall's correlation with the reference, how many of the reference's best are
@@ -46,7 +49,8 @@ def correlate(file: str, out: str | None, jobs: int | None, quiet: bool, overrid
 
     loaded = load_correlation(file, overrides)
     folder = Path(out or Path("runs") / loaded.spec.name)
-    results = loaded.run(folder, jobs or cores(), None if quiet else Line("networks"))
+    with at_work(cluster, jobs or cores(), quiet):
+        results = loaded.run(folder, jobs or cores(), None if quiet else Line("networks"))
     if not quiet:
         reference = f"reference: {results.reference}"
         print(f"{len(results.networks)} random networks of {results.space}; {reference}")

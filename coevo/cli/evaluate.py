@@ -169,6 +169,8 @@ def _check_choice(option: str, name: str, value: object, known: Mapping[str, Seq
 def _given(file: str, workload: Workload, machine: Accelerator, mappings: Mapping[str, Any]) -> tuple[LayerCost, ...]:
     from coevo.cost import evaluate_mapping
 
+    if not mappings:
+        raise SpecError("has no mappings, as its cost model gave none; --remap searches them", file=file)
     try:
         return tuple(evaluate_mapping(layer, machine, mappings[layer.name]) for layer in workload.layers)
     except ValueError as error:

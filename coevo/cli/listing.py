@@ -66,9 +66,9 @@ def _dataflows() -> Rows:
 
 
 def _metrics() -> Rows:
-    from coevo.metrics import METRICS
+    from coevo.metrics import METRICS, ON_REQUEST
 
-    for metric in METRICS.values():
+    for metric in (*METRICS.values(), *ON_REQUEST.values()):
         better = "more is better" if metric.quantity.maximise else "less is better"
         yield metric.quantity.name, f"{metric.quantity.label}, constraint name {metric.quantity.column}, {better}"
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,27 +24,46 @@ SETTING = click.option(
     help="Overrides a field of the experiment; repeatable.",
 )
 
+CLUSTER = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="Trains on the workers of a dask scheduler: its address (tcp://host:8786), its scheduler file (.json), or "
+    "`local` for as many worker processes as --jobs. Changes no result, except in steady state.",
+)
+
 
 @click.command()
 @click.argument("experiment")
 @click.option("--out", type=click.Path(file_okay=False), help="Run folder; runs/<experiment's name> if not given.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes to use; all cores if not given. Changes no result.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes to use; all cores if not given. Changes no result, except in steady state.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Short for --set seed=N.")
 @click.option("--quiet", is_flag=True, help="Prints only where the report lies.")
+@CLUSTER
 @SETTING
 def run(
-    experiment: str, out: str | None, jobs: int | None, seed: int | None, quiet: bool, overrides: tuple[str, ...]
+    experiment: str,
+    out: str | None,
+    jobs: int | None,
+    seed: int | None,
+    quiet: bool,
+    cluster: str | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Runs EXPERIMENT (a YAML file, or the name of one that ships with coevo) and writes its report.
 
-    A run that was interrupted, even killed, goes on by the same command and ends with the same front.
+    A run that was interrupted, even killed, goes on by the same command and ends with the same front (in steady state,
+    as if its trainings had ended in the order that the log holds).
     """
     from coevo.experiment import load_experiment
 
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
     loaded = load_experiment(experiment, overrides)
-    with loaded.study(out or None, jobs or cores()) as study:
+    with at_work(cluster, jobs or cores(), quiet), loaded.study(out or None, jobs or cores()) as study:
         if not quiet:
             _introduce(study)
         for progress in _shown(study, quiet):
@@ -73,6 +93,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def at_work(cluster: str | None, jobs: int, quiet: bool) -> Iterator[None]:
+    """Sends trainings to a cluster, if there is one."""
+    if cluster is None:
+        yield
+        return
+    from coevo.accuracy.cluster import on_cluster
+
+    with on_cluster(cluster, jobs) as there:
+        if not quiet:
+            print(f"cluster {there}")
+        yield
+
+
 def _introduce(study: Study) -> None:
     header, sizes = study.plan.header, study.plan.joint.sizes
     facts = header.facts
@@ -81,6 +115,8 @@ def _introduce(study: Study) -> None:
     print(f"spaces: {joint}; run folder {study.folder}")
     if study.taken:
         print(f"warm start: {study.taken}")
+    if "schedule" in facts:
+        print(facts["schedule"])
     if study.resumed:
         print(f"goes on from {study.resumed:,} designs")
 
@@ -106,8 +142,9 @@ def _line(progress: Progress) -> str:
     volume = "" if progress.hypervolume is None else f"hypervolume {progress.hypervolume:.4f} | "
     left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left | "
     step = "warm start" if progress.step < 0 else f"generation {progress.step}"
+    flying = f"{progress.in_flight} in flight | " if progress.in_flight else ""
     return (
-        f"{progress.fraction:4.0%} {left}{step} | {progress.evaluations} designs, "
+        f"{progress.fraction:4.0%} {left}{step} | {flying}{progress.evaluations} designs, "
         f"{progress.trainings} trainings, {progress.infeasible} infeasible | {volume}best {best or 'none yet'}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -127,7 +128,13 @@ class ComparisonPlan:
     costs: tuple[bool, ...]
     trains: bool
 
-    def run(self, folder: Path | str, jobs: int = 1, tell: Callable[[int, int], None] | None = None) -> Comparison:
+    def run(
+        self,
+        folder: Path | str,
+        jobs: int = 1,
+        tell: Callable[[int, int], None] | None = None,
+        backend: str | None = None,
+    ) -> Comparison:
         """Makes the runs that are not made yet, and compares.
 
         Each is a run folder like any other, ``<folder>/<label>/<seed>``: one that was interrupted goes on, and one that
@@ -138,21 +145,25 @@ class ComparisonPlan:
             folder: Where; made if it is not there.
             jobs: Runs at a time; no figure depends on it.
             tell: Called with (runs done, runs) after each.
+            backend: joblib's, where the runs are made; ``dask`` for the cluster of this program's client.
 
         Raises:
             RunError: A folder belongs to another experiment, or is in use.
         """
-        from joblib import Parallel, delayed
+        from joblib import Parallel, delayed, parallel_config
 
-        folder = Path(folder)
+        folder = Path(folder).resolve()  # a run may be made elsewhere
         seeds = range(self.spec.first_seed, self.spec.first_seed + self.spec.seeds)
         work = [(label, seed) for seed in seeds for label in self.spec.optimizers]
-        make = partial(_make, self.spec.experiment, folder / "accuracies")
+        own = Path(self.spec.experiment)
+        make = partial(_make, str(own.resolve()) if own.is_file() else str(own), folder / "accuracies")
         tasks = (delayed(make)(self._overrides(label, seed), _place(folder, label, seed)) for label, seed in work)
-        outcomes = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")(tasks)
-        for done, _ in enumerate(outcomes, start=1):
-            if tell is not None:
-                tell(done, len(work))
+        workers = min(jobs, len(work)) if backend is None else -1
+        with nullcontext() if backend is None else parallel_config(backend):
+            outcomes = Parallel(n_jobs=workers, return_as="generator_unordered")(tasks)
+            for done, _ in enumerate(outcomes, start=1):
+                if tell is not None:
+                    tell(done, len(work))
         runs = {
             label: [read_run(_place(folder, label, seed), len(self.objectives)) for seed in seeds]
             for label in self.spec.optimizers

@@ -123,10 +123,12 @@ def exact_front(plan: Plan, jobs: int = 1, tell: Callable[[int, int], None] | No
     unknown = costs.index(False)
     networks, machines = _enumerated(evaluator.space, True), _enumerated(evaluator.space, False)
     in_order = not getattr(plan.cost, "additive", False)
+    of_network = getattr(plan.cost, "of_network", False)
     kinds: dict[object, list[int]] = {}
     for i, genome in enumerate(networks):
-        workload = evaluator.joint.workload(evaluator.joint.network(genome))
-        kinds.setdefault(_kind(workload, in_order), []).append(i)
+        network = evaluator.joint.network(genome)
+        kind = network.key if of_network else _kind(evaluator.joint.workload(network), in_order)
+        kinds.setdefault(kind, []).append(i)
     best: list[Array] = []
     ends: list[Array] = []
     for done, members in enumerate(kinds.values()):

@@ -11,14 +11,16 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 
-from coevo.design import Accuracy, Cost, Design, Evaluation, FrontDesign, Network, Quantity, digest
+from coevo.design import AT, Accuracy, Cost, Design, Evaluation, FrontDesign, Network, Quantity, digest
 from coevo.errors import SpecError
 from coevo.evaluate.cache import Cache
 from coevo.evaluate.constraints import Constraint, total_excess
 from coevo.evaluate.joint import JointSpace
 from coevo.evaluate.targets import figures, with_targets
+from coevo.evaluate.trainings import KeyedTrainings, check_accuracy
+from coevo.evaluate.unknown import known_metrics
 from coevo.learning.features import VIEWS, Features, NetworkFeatures, View
-from coevo.metrics import METRICS, inputs_of
+from coevo.metrics import METRICS, ON_REQUEST, inputs_of
 from coevo.protocols import AccuracyModel, Array, Candidate, Context, CostModel, Metric
 from coevo.space import Genomes, Space
 
@@ -83,7 +85,8 @@ class Evaluator:
         self._accuracy_id = accuracy_id
         self._seed = seed
         self._jobs = jobs
-        metrics = computed_metrics(objectives, self.trains, self._labels)
+        computed = computed_metrics(objectives, constraints, self.trains, self._labels)
+        metrics = known_metrics(computed, cost, joint)
         self._hardware_metrics = {c: m for c, m in metrics.items() if "accuracy" not in inputs_of(m)}
         self._trained_metrics = {c: m for c, m in metrics.items() if "accuracy" in inputs_of(m)}
         self._features = NetworkFeatures(joint.family, seed)
@@ -176,6 +179,16 @@ class Evaluator:
         for key in self._trained(needed, accuracies, context or Context(company=self.candidates(genomes))):
             for i in waiting[key]:
                 yield i, self._evaluation(*scored[i], accuracies[key], step)
+
+    def begin(self, accuracies: MutableMapping[str, Accuracy]) -> KeyedTrainings:
+        """Returns trainings, none yet, whose networks are added one by one; what they find goes into ``accuracies``.
+
+        Raises:
+            ValueError: There is no accuracy model.
+        """
+        if self._accuracy is None:
+            raise ValueError("there is no accuracy model")
+        return KeyedTrainings(self._accuracy, self.joint.family, self._seed, self._jobs, accuracies)
 
     def inspect(
         self, genome: Genomes, train: bool = True, accuracies: MutableMapping[str, Accuracy] | None = None
@@ -292,7 +305,7 @@ class Evaluator:
         # Closed at once when the run is stopped, so that no training outlives it.
         with closing(outcomes) if isinstance(outcomes, Generator) else nullcontext():
             for i, accuracy in outcomes:
-                _check_accuracy(accuracy, needed[todo[i]])
+                check_accuracy(accuracy, needed[todo[i]])
                 accuracies[todo[i]] = accuracy
                 done.add(i)
                 yield todo[i]
@@ -350,7 +363,7 @@ class Evaluator:
             for value in values:
                 if not isinstance(value, SupportsFloat) or not math.isfinite(value):
                     problem = f"{column} of design {design.id} is {value!r}; it must be a finite number"
-                    own = any(metric.compute is of.compute for of in METRICS.values())
+                    own = any(metric.compute is of.compute for of in (*METRICS.values(), *ON_REQUEST.values()))
                     raise ValueError(problem) if own else SpecError(problem, file=inspect.getfile(metric.compute))
             if len(values) > 1 and self.joint.targets is not None:
                 values = [self.joint.targets.total(metric.quantity, values)]
@@ -368,19 +381,23 @@ def needs_accuracy(
     objectives: Iterable[Metric], constraints: Iterable[Constraint], targets: Iterable[str] = ()
 ) -> bool:
     """Says whether an objective or a constraint needs the accuracy of the network."""
-    by_column = computed_metrics(objectives, with_accuracy=True, targets=targets)
+    by_column = computed_metrics(objectives, constraints, with_accuracy=True, targets=targets)
     wanted = {metric.quantity.column for metric in objectives} | {constraint.column for constraint in constraints}
     return any("accuracy" in inputs_of(by_column[column]) for column in wanted)
 
 
 def computed_metrics(
-    objectives: Iterable[Metric], with_accuracy: bool, targets: Iterable[str] = ()
+    objectives: Iterable[Metric], constraints: Iterable[Constraint], with_accuracy: bool, targets: Iterable[str] = ()
 ) -> dict[str, Metric]:
     """Returns, by column, all metrics that an experiment computes: coevo's own and the user's among the objectives.
 
+    Of coevo's own some are there only if an objective or a constraint is of them (`coevo.metrics.ON_REQUEST`).
+
     Of several targets (their labels), what depends on the machine is there for each of them too.
     """
-    metrics = with_targets((*METRICS.values(), *objectives), targets)
+    bound = {constraint.column.partition(AT)[0] for constraint in constraints}
+    requested = [metric for metric in ON_REQUEST.values() if metric.quantity.column in bound]
+    metrics = with_targets((*METRICS.values(), *objectives, *requested), targets)
     return {c: metric for c, metric in metrics.items() if with_accuracy or "accuracy" not in inputs_of(metric)}
 
 
@@ -388,10 +405,3 @@ def minimised(quantity: Quantity, metrics: Mapping[str, float]) -> float:
     """Returns the objective's value with the sign that makes less better; NaN if it is not known."""
     value = metrics.get(quantity.column, math.nan)
     return -value if quantity.maximise else value
-
-
-def _check_accuracy(accuracy: Accuracy, design: Design) -> None:
-    if accuracy.violation == 0 and not math.isfinite(accuracy.error):
-        raise ValueError(f"the error of design {design.id} is {accuracy.error}; a failed training has a violation")
-    if not (accuracy.violation >= 0 and math.isfinite(accuracy.violation)):
-        raise ValueError(f"the accuracy model gives design {design.id} the violation {accuracy.violation}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from coevo.accelerator.machine import Accelerator
 from coevo.accelerator.template import Template
@@ -15,10 +17,13 @@ from coevo.evaluate.cache import Cache
 from coevo.evaluate.targets import Targets
 from coevo.protocols import NETWORK, NetworkFamily, Task
 from coevo.space import Gene, Genomes, Space, join
-from coevo.workload import Workload
+from coevo.workload import Source, Workload
 
 TEMPLATE = "template"
 """Name of the gene that chooses among several templates."""
+
+_MOST_DRAWS = 100
+"""Draws per design wanted after which the space counts as exhausted."""
 
 
 class JointSpace:
@@ -34,6 +39,7 @@ class JointSpace:
         fixed: Values of all of the family's active genes: the network is then given and has no genes.
         deployment: What the networks are scored for; None for the task they are trained on.
         targets: Machines that every network is for, all of them; nothing of hardware varies then.
+        source: Gives `Workload.source` of a network; None if nothing asks for it.
 
     Raises:
         ValueError: Two templates share a name, there is none, one is named ``net``, or ``fixed`` is not a network of
@@ -48,6 +54,7 @@ class JointSpace:
         fixed: Mapping[str, Any] | None = None,
         deployment: Task | None = None,
         targets: Targets | None = None,
+        source: Callable[[Network], Source] | None = None,
     ) -> None:
         names = [template.name for template in templates]
         if bool(names) == (targets is not None) or len(set(names)) != len(names):
@@ -59,6 +66,7 @@ class JointSpace:
         self.templates = {template.name: template for template in templates}
         self.deployment = deployment
         self.targets = targets
+        self._source = source
         networks = Space(tuple(family.genes))
         self.fixed = None if fixed is None else networks.decode(networks.encode(fixed))
         self.space = join(_network_genes(family) if fixed is None else (), _accelerator_genes(templates))
@@ -117,9 +125,26 @@ class JointSpace:
         own = {name.removeprefix(NETWORK): value for name, value in genes.items() if name.startswith(NETWORK)}
         return Network(self.network_space, own if self.fixed is None else self.fixed)
 
+    def draw(self, count: int, seed: int) -> list[Design]:
+        """Returns different co-designs at random that can be built; fewer if the space has no more (`_MOST_DRAWS`)."""
+        rng = np.random.default_rng(seed)
+        found: dict[str, Design] = {}
+        for _ in range(_MOST_DRAWS):
+            for genome in self.space.sample(rng, count):
+                design, reason = self.attempt(genome)
+                if not reason and len(found) < count:
+                    found.setdefault(design.id, design)
+            if len(found) == count:
+                break
+        return list(found.values())
+
     def workload(self, network: Network) -> Workload:
         """Returns what the accelerators are scored on: the network at the deployment's resolution and classes."""
-        return self._workloads.get(network.key, lambda: self.family.workload(network.choices, self.deployment))
+        return self._workloads.get(network.key, lambda: self._lowered(network))
+
+    def _lowered(self, network: Network) -> Workload:
+        workload = self.family.workload(network.choices, self.deployment)
+        return workload if self._source is None else replace(workload, source=self._source(network))
 
 
 def _build(template: Template, choices: Mapping[str, Any]) -> tuple[Accelerator, str]:

@@ -17,15 +17,25 @@ from coevo.accuracy.data import shown_name
 from coevo.accuracy.settings import DataSettings
 from coevo.design import digest
 from coevo.errors import SpecError, near
-from coevo.evaluate import Constraint, JointSpace, Targets, computed_metrics, needs_accuracy
-from coevo.experiment.parts import Plugin, content, located, texts
+from coevo.evaluate import (
+    Constraint,
+    JointSpace,
+    Targets,
+    computed_metrics,
+    known_metrics,
+    needs_accuracy,
+    takes_one_by_one,
+)
+from coevo.experiment.parts import Plugin, content, located, refuse_unknown
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
-from coevo.metrics import METRICS
+from coevo.metrics import METRICS, ON_REQUEST
 from coevo.networks import SpaceFile, load_space
-from coevo.protocols import NETWORK, AccuracyModel, Metric, Optimizer, Problem, Task
+from coevo.protocols import NETWORK, AccuracyModel, CostModel, Metric, Optimizer, Problem, Task
+from coevo.sections import texts
 from coevo.study import Budget, Header, Plan, Source, Sources
+from coevo.study.costs import attach
 from coevo.study.final import FinalPlan
 from coevo.study.plan import versions
 from coevo.study.sources import joint_space
@@ -76,9 +86,11 @@ class Loader:
         self.model: AccuracyModel | None = None
         if self.accuracy is not None:
             self.model = self._built("accuracy", self.accuracy, self.accuracy.settings, self.file)
+        self._check_steady_state()
         self.final = self._final()
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
+        self.cost_model = self._cost_model()
 
     def plan(self) -> Plan:
         """Returns the parts."""
@@ -92,7 +104,7 @@ class Loader:
             joint=self.joint,
             objectives=self.objectives,
             constraints=self.constraints,
-            cost=self._built("cost", self.cost, self.cost.settings),
+            cost=self.cost_model,
             accuracy=self.model if self.trains else None,
             accuracy_id=digest([identity["accuracy"], identity["plugins"], identity["task"]]),
             optimizer=build,
@@ -102,6 +114,8 @@ class Loader:
             header=self._header(identity),
             final=self.final,
             warm_start=self._warm_start(),
+            in_flight=None if self.spec.steady_state is None else self.spec.steady_state.in_flight,
+            near_file=self.file,
         )
 
     @property
@@ -125,12 +139,13 @@ class Loader:
         return tuple(metrics.values())
 
     def _constraints(self) -> tuple[Constraint, ...]:
-        columns = computed_metrics(self.objectives, with_accuracy=True, targets=self.labels)
+        wanted = tuple(Constraint(column, c.max, c.min) for column, c in self.spec.constraints.items())
+        columns = computed_metrics(self.objectives, wanted, with_accuracy=True, targets=self.labels)
         for column in self.spec.constraints:
             if column not in columns:
-                problem = f"no such metric; a constraint is named with its unit {near(column, columns)}"
+                problem = f"no such metric; a constraint is named with its unit {near(column, {*columns, *ON_REQUEST})}"
                 raise self.document.error(("constraints", column), problem)
-        return tuple(Constraint(column, c.max, c.min) for column, c in self.spec.constraints.items())
+        return wanted
 
     def _check_trainings(self) -> None:
         if self.trains and self.spec.accuracy is None:
@@ -146,6 +161,19 @@ class Loader:
         if not self.trains and self.spec.budget.trainings is not None:
             problem = "nothing is trained, for no objective or constraint needs the accuracy; budget designs instead"
             raise self.document.error(("budget", "trainings"), problem)
+
+    def _check_steady_state(self) -> None:
+        if self.spec.steady_state is None:
+            return
+        if not self.trains or self.accuracy is None or self.model is None:
+            problem = "nothing is trained, so no worker ever waits for another; remove it"
+            raise self.document.error(("steady_state",), problem)
+        if not takes_one_by_one(self.model):
+            raise self.document.error(
+                ("accuracy", "name"),
+                f"{self.accuracy.name!r} scores the networks of a batch together, which steady_state never has; take a "
+                "model that judges each network alone, such as train, or remove steady_state",
+            )
 
     def _plugin(self, section: str, kind: str, data: Mapping[str, Any], path: FieldPath = ()) -> Plugin:
         path = path or (section,)
@@ -266,12 +294,21 @@ class Loader:
             raise self.document.error(("deployment",), f"no network of the space fits: {error}") from None
         return joint
 
+    def _cost_model(self) -> CostModel:
+        model: CostModel = self._built("cost", self.cost, self.cost.settings)
+        metrics = computed_metrics(self.objectives, self.constraints, with_accuracy=True, targets=self.labels)
+        with located(self.document, ("cost",) if "cost" in self.document.data else ()):
+            attach(model, self.joint, self.file, {})
+            known = known_metrics(metrics, model, self.joint)
+        refuse_unknown(self.document, self.cost.name, self.objectives, self.constraints, known)
+        return model
+
     # -- plain data for the run folder -------------------------------------------------------------------------
 
     @property
     def _plugins(self) -> dict[str, Path]:
         """Files of the user's own plug-ins by the names that the experiment gives them."""
-        given = [self.cost.name, self.optimizer.name, *self.spec.objectives]
+        given = [*texts(self.cost.data), self.optimizer.name, *self.spec.objectives]
         given += [] if self.accuracy is None else texts(self.accuracy.data)
         family = plugin_file(self.space.family, self.space.file) if ".py:" in self.space.family else None
         return self._files(given) | ({} if family is None else {self.space.family: family})
@@ -302,6 +339,10 @@ class Loader:
             "plugins": {name: fingerprint(path) for name, path in self._plugins.items()},
         }
         # Only where they are given, so that runs from before them are still the same experiments.
+        if spec.steady_state is not None:
+            identity["steady_state"] = spec.steady_state.model_dump()
+        if files := getattr(self.cost_model, "files", ()):
+            identity["cost_files"] = [fingerprint(path) for path in files]
         if spec.warm_start is not None:
             identity["warm_start"] = spec.warm_start.model_dump()
         if spec.targets is not None:
@@ -314,7 +355,8 @@ class Loader:
 
     def _header(self, identity: Mapping[str, Any]) -> Header:
         spec = self.spec
-        metrics = computed_metrics(self.objectives, self.trains, self.labels)
+        metrics = computed_metrics(self.objectives, self.constraints, self.trains, self.labels)
+        metrics = known_metrics(metrics, self.cost_model, self.joint)
         return Header(
             spec.name,
             self._facts(identity),
@@ -343,6 +385,8 @@ class Loader:
         if self.targets:
             machines = ", ".join(f"{label} ({target})" for label, target in self.targets.items())
             facts["targets"] = f"{machines}; figures are the {self.spec.across or 'worst'} over them"
+        if self.spec.steady_state is not None:
+            facts["schedule"] = f"steady state, {self.spec.steady_state.in_flight} trainings in flight"
         if self.trains and self.accuracy is not None and "data" in self.accuracy.data:
             facts["data set"] = str(self.accuracy.data["data"])
             if isinstance(self.accuracy.settings, DataSettings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from coevo.errors import SpecError
+from coevo.evaluate import Constraint
 from coevo.library import Document, FieldPath, read_yaml
+from coevo.protocols import Metric
 
 
 class Plugin(NamedTuple):
@@ -29,15 +31,6 @@ class Plugin(NamedTuple):
         given = ((key, value) for key, value in self.data.items() if key != "name" and value not in (None, ""))
         settings = ", ".join(f"{key} {value}" for key, value in given)
         return f"{self.name} ({settings})" if settings else self.name
-
-
-def texts(data: object) -> Iterator[str]:
-    """All texts in plain data: a section may name plug-ins at any depth."""
-    if isinstance(data, str):
-        yield data
-    elif isinstance(data, Mapping | list):
-        for part in data.values() if isinstance(data, Mapping) else data:
-            yield from texts(part)
 
 
 def content(file: str) -> dict[str, Any]:
@@ -69,3 +62,29 @@ def _deepened(document: Document, path: FieldPath, dotted: str) -> FieldPath:
             break
         path, here, parts = (*path, key), here[key], parts[key.count(".") + 1 :]
     return path
+
+
+def refuse_unknown(
+    document: Document,
+    cost: str,
+    objectives: Sequence[Metric],
+    constraints: Sequence[Constraint],
+    known: Collection[str],
+) -> None:
+    """Refuses objectives and constraints that a cost model cannot tell.
+
+    Args:
+        document: The experiment.
+        cost: The cost model's name.
+        objectives: In the order of the experiment.
+        constraints: All of them.
+        known: Columns of the metrics that it tells.
+
+    Raises:
+        SpecError: It cannot tell one of them.
+    """
+    fields: list[tuple[FieldPath, str]] = [(("objectives", i), m.quantity.column) for i, m in enumerate(objectives)]
+    for path, column in [*fields, *((("constraints", c.column), c.column) for c in constraints)]:
+        if column not in known:
+            problem = f"the cost model {cost} does not tell {column}; remove it, or take another model"
+            raise document.error(path, problem)

@@ -93,6 +93,12 @@ class BudgetSection(_Strict):
         return self
 
 
+class SteadyStateSection(_Strict):
+    """Instead of batch by batch: how many trainings are under way at a time."""
+
+    in_flight: Annotated[int, Field(ge=1, le=4096)]
+
+
 class FinalSection(_Strict):
     """How the networks of the front are trained anew at the end of the run."""
 
@@ -126,4 +132,5 @@ class ExperimentFile(_Strict):
     optimizer: dict[str, Any] = {"name": "nsga2"}
     warm_start: WarmStartSection | None = None
     budget: BudgetSection
+    steady_state: SteadyStateSection | None = None
     seed: Annotated[int, Field(ge=0)] = 0

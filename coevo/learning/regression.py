@@ -1,12 +1,14 @@
-"""Learns errors from a few dozen measured ones: Gaussian processes and boosted trees, and how far to trust them.
+"""Learns values from a few dozen measured ones: Gaussian processes and boosted trees, and how far to trust them.
 
-Errors are learned on two scales, since neither is best alone: as logits, which keep distances, and as Gaussian scores
-(the normal quantiles of their ranks, van der Waerden 1952), which keep the order alone. The members' predictions are
-put on the second scale and averaged.
+Values are learned on two scales, since neither is best alone: as logits of errors, or logarithms of positive
+quantities, which keep distances, and as Gaussian scores (the normal quantiles of their ranks, van der Waerden 1952),
+which keep the order alone. The members' predictions are put on the second scale and averaged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,22 +25,38 @@ ROUNDS = 2
 """Cross-validations, each with other parts."""
 
 
+@dataclass(frozen=True)
+class Link:
+    """The scale on which a quantity is learned so that distances mean something.
+
+    Attributes:
+        there: From values to that scale.
+        back: From there to values.
+    """
+
+    there: Callable[[Array], Array]
+    back: Callable[[Array], Array]
+
+
 class Predictor:
-    """A model of errors by features, fitted to some; knows how well it orders networks that it was not shown.
+    """A model of errors, or another quantity, by features; knows how well it orders networks that it was not shown.
 
     Args:
         learner: Which members take part.
         seed: Of the trees and of the parts of the cross-validation.
+        link: `LOGIT` for errors, `LOG` for positive quantities.
 
     Attributes:
-        held_out_tau: Kendall's tau between errors and their predictions by models that were not shown them: mean of
+        held_out_tau: Kendall's tau between values and their predictions by models that were not shown them: mean of
             `ROUNDS` cross-validations of `FOLDS` parts. 0 before `fit`, and where there is nothing to order.
+        held_out_error: Mean absolute error of those predictions relative to the values.
     """
 
-    def __init__(self, learner: Learner = "ensemble", seed: int = 0) -> None:
-        self.held_out_tau = 0.0
+    def __init__(self, learner: Learner = "ensemble", seed: int = 0, link: Link | None = None) -> None:
+        self.held_out_tau = self.held_out_error = 0.0
         self._learner = learner
         self._seed = seed
+        self._link = link or LOGIT
         self._stretch = 1.0  # by which the spread becomes that of held-out residuals
         self._models: _Models | None = None
 
@@ -47,7 +65,7 @@ class Predictor:
 
         Args:
             encoded: Features ``(network, feature)``, finite.
-            errors: ``(network,)``, 0..1.
+            errors: ``(network,)``, 0..1 or, by another link, values of its kind.
 
         Raises:
             ValueError: There are fewer than `FOLDS` networks, or the shapes do not agree.
@@ -57,15 +75,17 @@ class Predictor:
                 f"needs features (network, feature) and errors (network,) of at least {FOLDS} networks; "
                 f"got {encoded.shape} and {errors.shape}"
             )
-        self._models = _Models(encoded, errors, self._learner, self._seed)
-        truth = self._models.scale.to_score(logit(errors))
+        self._models = _Models(encoded, errors, self._learner, self._seed, self._link)
+        truth = self._models.scale.to_score(self._link.there(errors))
         rng = np.random.default_rng(self._seed)
-        taus, ratios = [], []
+        taus, ratios, deviations = [], [], []
         for _ in range(ROUNDS):
             mean, spread = self._held_out(encoded, errors, rng.permutation(len(errors)))
             taus.append(kendall_tau(mean, errors))
             ratios.append((truth - mean) / spread)
-        self.held_out_tau = float(np.mean(taus))
+            predicted = self._link.back(self._models.scale.to_value(mean))
+            deviations.append(np.abs(predicted - errors) / np.maximum(np.abs(errors), 1e-12))
+        self.held_out_tau, self.held_out_error = float(np.mean(taus)), float(np.mean(deviations))
         self._stretch = float(np.sqrt(np.mean(np.square(ratios))))
         return self
 
@@ -80,7 +100,7 @@ class Predictor:
         mean, spread = self._models.scores(encoded)
         spread = self._stretch * spread
         low, middle, high = (
-            logistic(self._models.scale.to_value(scores)) for scores in (mean - spread, mean, mean + spread)
+            self._link.back(self._models.scale.to_value(scores)) for scores in (mean - spread, mean, mean + spread)
         )
         return middle, (high - low) / 2
 
@@ -90,7 +110,7 @@ class Predictor:
         mean, spread = np.empty(len(errors)), np.empty(len(errors))
         for part in np.array_split(order, FOLDS):
             rest = np.setdiff1d(order, part)
-            models = _Models(encoded[rest], errors[rest], self._learner, self._seed, self._models.kernels)
+            models = _Models(encoded[rest], errors[rest], self._learner, self._seed, self._link, self._models.kernels)
             mean[part], spread[part] = models.scores(encoded[part])
         return mean, spread
 
@@ -113,16 +133,30 @@ def logistic(logits: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-logits)))
 
 
+LOGIT = Link(logit, logistic)
+"""For errors, 0..1."""
+
+LOG = Link(lambda values: np.asarray(np.log(values)), lambda logs: np.asarray(np.exp(logs)))
+"""For positive quantities that span decades."""
+
+
 class _Models:
     """The members of a learner, fitted to errors ``(network,)``; kernels are searched for unless given."""
 
     def __init__(
-        self, encoded: Array, errors: Array, learner: Learner, seed: int, kernels: tuple[Any, ...] = (None, None)
+        self,
+        encoded: Array,
+        errors: Array,
+        learner: Learner,
+        seed: int,
+        link: Link,
+        kernels: tuple[Any, ...] = (None, None),
     ) -> None:
-        self.scale = Scale.of(logit(errors))
+        logits = link.there(errors)
+        self.scale = Scale.of(logits)
         self._learner = learner
         self._standard = Standard.of(encoded)
-        features, logits = self._standard(encoded), logit(errors)
+        features = self._standard(encoded)
         targets = (self.scale.to_score(logits), logits)
         self._processes = [fit_process(features, y, kernel) for y, kernel in zip(targets, kernels, strict=True)]
         self._trees = [] if learner == "gaussian_process" else [boosted_trees(features, y, seed) for y in targets]

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.networks.choices import CHOICES, Picker, gene_of
-from coevo.networks.graph import Bits, Node, Zeros
+from coevo.networks.graph import Bits, Idle, Node
 from coevo.space import Gene
 
 LEAST, MOST = 2, 16
@@ -90,4 +90,4 @@ def _chosen(settings: BitSettings, pick: Picker, owner: str) -> Bits:
 
 
 def _with(node: Node, bits: Bits) -> Node:
-    return node if isinstance(node, Zeros) else replace(node, bits=bits)
+    return node if isinstance(node, Idle) else replace(node, bits=bits)

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from coevo.networks.sequence import FirstToken, Mix, Scores, SequenceNode
+
 Shape = tuple[int, int, int]
 """Channels, height [pixel], width [pixel] of one image's feature map."""
 
-Activation = Literal["relu", "relu6"]
+Activation = Literal["relu", "relu6", "gelu"]
 
 Affine = Literal["norm", "bias", "none"]
 """Per-channel parameters behind a convolution: a batch norm (scale and shift), a bias, or nothing."""
@@ -48,6 +50,7 @@ class Conv:
         affine: What follows the multiplications.
         before: Activation of the input, if any.
         after: Activation of the output, if any.
+        padded: Whether zeros surround the map; windows that do not overlap (patches) need none.
         bits: Of its operands; None leaves them to the accelerator, and computes in float.
     """
 
@@ -61,6 +64,7 @@ class Conv:
     affine: Affine = "norm"
     before: Activation | None = None
     after: Activation | None = None
+    padded: bool = True
     bits: Bits | None = None
 
     @property
@@ -71,7 +75,7 @@ class Conv:
     @property
     def padding(self) -> int:
         """Zeros around the map on each side [pixel]."""
-        return self.dilation * (self.kernel - 1) // 2
+        return self.dilation * (self.kernel - 1) // 2 if self.padded else 0
 
     def output(self, given: Shape) -> Shape:
         """Returns the shape of its output; raises ValueError if it cannot take this input."""
@@ -215,7 +219,13 @@ class Zeros:
         return given
 
 
-Node = Conv | Pool | GlobalPool | Linear | Add | Norm | Zeros
+Product = Scores | Mix
+"""Nodes that multiply two activations."""
+
+Idle = Zeros | FirstToken
+"""Nodes that compute nothing."""
+
+Node = Conv | Pool | GlobalPool | Linear | Add | Norm | SequenceNode | Idle
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Turns a `Graph` into the ``nn.Module`` that is trained. This and `coevo.networks.quantised` import torch."""
+"""Turns a `Graph` into the ``nn.Module`` that is trained.
+
+This, `coevo.networks.attention` and `coevo.networks.quantised` import torch.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coevo.networks.graph import INPUT, Activation, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
+from coevo.networks.attention import ChannelNorm, HeadProducts, HeadSums, TokenSequence
+from coevo.networks.graph import (
+    INPUT,
+    Activation,
+    Add,
+    Conv,
+    GlobalPool,
+    Graph,
+    Linear,
+    Node,
+    Norm,
+    Pool,
+    Shape,
+    Zeros,
+)
 from coevo.networks.quantised import ActivationGrid, QuantisedConv2d, QuantisedLinear, Stored, with_stored
+from coevo.networks.sequence import FirstToken, LayerNorm, Mix, Scores, SequenceNode, Softmax, Tokens
 
 
 class GraphModule(nn.Module):
@@ -69,6 +87,14 @@ class Nothing(nn.Module):
         return torch.zeros_like(values)
 
 
+class First(nn.Module):
+    """The first row of a map."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Returns ``(batch, channel, 1, 1)`` of tokens ``(batch, channel, token, 1)``."""
+        return values[:, :, :1]
+
+
 def _spent(nodes: Sequence[Node | Stored]) -> list[tuple[str, ...]]:
     """For each node, the values that nobody reads after it and that are not the output: they can be freed."""
     last = {source: i for i, node in enumerate(nodes) for source in node.sources}
@@ -89,7 +115,7 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
     here.add_module(leaf, module)
 
 
-def _module(node: Node | Stored, given: Shape) -> nn.Module:  # noqa: PLR0911 - one per kind of node
+def _module(node: Node | Stored, given: Shape) -> nn.Module:  # noqa: C901, PLR0911 - one per kind of node
     match node:
         case Conv():
             return _conv(node, given[0])
@@ -105,10 +131,28 @@ def _module(node: Node | Stored, given: Shape) -> nn.Module:  # noqa: PLR0911 - 
             return Sum()
         case Norm():
             return _norm(node, given[0])
+        case FirstToken():
+            return First()
         case Zeros():
             return Nothing()
         case Stored():
             return ActivationGrid(node.bits)
+        case _:
+            return _sequence_module(node, given)
+
+
+def _sequence_module(node: SequenceNode, given: Shape) -> nn.Module:
+    match node:
+        case Tokens():
+            return TokenSequence(given[0], given[1] * given[2], node.class_token)
+        case LayerNorm():
+            return nn.Sequential(OrderedDict(norm=ChannelNorm(given[0])))
+        case Scores():
+            return HeadProducts(node.heads)
+        case Softmax():
+            return nn.Softmax(-1)
+        case Mix():
+            return HeadSums()
 
 
 def _linear(node: Linear, features: int) -> nn.Sequential:
@@ -147,4 +191,6 @@ def _conv(node: Conv, channels: int) -> nn.Sequential:
 
 
 def _activation(name: Activation, inplace: bool = True) -> nn.Module:
+    if name == "gelu":
+        return nn.GELU()
     return nn.ReLU(inplace) if name == "relu" else nn.ReLU6(inplace)

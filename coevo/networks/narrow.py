@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from coevo.errors import SpecError
 from coevo.networks.graph import Conv, Graph, Linear, Node
 from coevo.networks.lowering import lower
+from coevo.networks.sequence import Mix, Scores
 from coevo.protocols import NetworkFamily, Task
 from coevo.space import Gene
 from coevo.workload import Workload
@@ -74,7 +75,7 @@ def reduced(
         return family
     if not hasattr(family, "graph"):
         raise SpecError(
-            "resolution, width and depth need a family that describes its networks as graphs (mbconv, cell)",
+            "resolution, width and depth need a family that describes its networks as graphs (mbconv, cell, vit)",
             field="resolution" if resolution < 1 else "width" if width < 1 else "depth",
         )
     if depth < 1:
@@ -87,8 +88,8 @@ def reduced(
 def narrowed(graph: Graph, share: float) -> Graph:
     """Returns a graph whose convolutions have ``share`` of their output channels, at least one.
 
-    Groups follow: a depthwise convolution stays depthwise; others keep as many groups as divide the channels. The input
-    and linear layers at the end (the classes) stay as they are.
+    Groups follow: a depthwise convolution stays depthwise; others keep as many groups as divide the channels, and so do
+    attention's heads. The input and linear layers at the end (the classes) stay as they are.
 
     Args:
         graph: The network.
@@ -112,6 +113,13 @@ def narrowed(graph: Graph, share: float) -> Graph:
             groups = given if depthwise else _groups(node.groups, given, width)
             nodes.append(replace(node, channels=width, groups=groups))
             channels[node.name] = width
+        elif isinstance(node, Scores):  # queries, keys and values are equally wide, so their heads are as many
+            heads = _groups(node.heads, given, given)
+            nodes.append(replace(node, heads=heads))
+            channels[node.name] = heads
+        elif isinstance(node, Mix):
+            nodes.append(node)
+            channels[node.name] = channels[node.sources[1]]
         else:
             nodes.append(node)
             channels[node.name] = node.features if isinstance(node, Linear) else given

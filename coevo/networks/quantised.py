@@ -25,12 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coevo.networks.graph import Add, Graph, Node, Shape, Zeros
+from coevo.networks.graph import Add, Graph, Idle, Node, Product, Shape
 
 _MOMENTUM = 0.05
 """Of the running ranges, once there were as many batches as its inverse."""
@@ -71,7 +72,7 @@ def with_stored(graph: Graph) -> tuple[tuple[Node | Stored, Shape], ...]:
     stored: set[str] = set()
     for node in graph.nodes:
         given = graph.shapes[node.sources[0]]
-        if isinstance(node, Zeros) or node.bits is None:
+        if isinstance(node, Idle) or node.bits is None:
             steps.append((node, given))
             continue
         bits = node.bits[1]
@@ -80,8 +81,9 @@ def with_stored(graph: Graph) -> tuple[tuple[Node | Stored, Shape], ...]:
             if name not in stored:
                 steps.append((Stored(name, source, bits), graph.shapes[source]))
                 stored.add(name)
-        if isinstance(node, Add):
-            steps.append((replace(node, sources=tuple(names[source] for source in node.sources)), given))
+        if isinstance(node, Add | Product):
+            read: Any = tuple(names[source] for source in node.sources)
+            steps.append((replace(node, sources=read), given))
         else:
             steps.append((replace(node, source=names[node.source]), given))
     return tuple(steps)
@@ -95,6 +97,7 @@ class ActivationGrid(nn.Module):
 
     Attributes:
         on: Whether it rounds (and looks); off, values pass as they are.
+        most: The largest integer of the grid; 0 is the least.
         low, high: Running means of batches' least and largest values, or 0.
         size: That of their mean magnitudes.
         seen: Number of batches.
@@ -108,7 +111,7 @@ class ActivationGrid(nn.Module):
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.on = True
-        self._most = 2**bits - 1
+        self.most = 2**bits - 1
         for name in ("low", "high", "size", "seen"):
             self.register_buffer(name, torch.zeros(()))
 
@@ -118,11 +121,16 @@ class ActivationGrid(nn.Module):
             return values
         if self.training:
             self._look(values.detach())
+        scale, zero = self.grid()
+        return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, self.most)
+
+    def grid(self) -> tuple[Tensor, Tensor]:
+        """Returns the step and, as an integer from 0 to ``most``, what stands for 0."""
         width = self.high - self.low
-        largest = self._most * torch.maximum(self.high, -self.low) / width.clamp(min=_LEAST_SCALE)
-        scale = torch.minimum(width / self._most, 2 * self.size / largest.clamp(min=1).sqrt()).clamp(min=_LEAST_SCALE)
-        zero = (-self.low / width.clamp(min=_LEAST_SCALE) * self._most).round().to(torch.int32)
-        return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, self._most)
+        largest = self.most * torch.maximum(self.high, -self.low) / width.clamp(min=_LEAST_SCALE)
+        scale = torch.minimum(width / self.most, 2 * self.size / largest.clamp(min=1).sqrt()).clamp(min=_LEAST_SCALE)
+        zero = (-self.low / width.clamp(min=_LEAST_SCALE) * self.most).round().to(torch.int32)
+        return scale, zero
 
     @torch.no_grad()
     def _look(self, values: Tensor) -> None:
@@ -144,6 +152,7 @@ class WeightGrid(nn.Module):
 
     Attributes:
         on: Whether it rounds.
+        most: The largest integer of the grid; -most is the least.
         shrink: What `fit` multiplied each channel's step by ``(channel,)``.
     """
 
@@ -152,7 +161,7 @@ class WeightGrid(nn.Module):
     def __init__(self, bits: int, channels: int) -> None:
         super().__init__()
         self.on = True
-        self._most = 2 ** (bits - 1) - 1
+        self.most = 2 ** (bits - 1) - 1
         self.register_buffer("shrink", torch.ones(channels))
 
     def forward(self, weights: Tensor) -> Tensor:
@@ -160,11 +169,21 @@ class WeightGrid(nn.Module):
         return self._rounded(weights, self.shrink) if self.on else weights
 
     def _rounded(self, weights: Tensor, shrink: Tensor) -> Tensor:
-        sizes = weights.detach().abs().flatten(1)
-        scale = torch.minimum(sizes.amax(1) / self._most, 2 * sizes.mean(1) / math.sqrt(self._most))
-        scale = (scale * shrink).clamp(min=_LEAST_SCALE)
+        scale = self._scale(weights, shrink)
         zero = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
-        return torch.fake_quantize_per_channel_affine(weights, scale, zero, 0, -self._most, self._most)
+        return torch.fake_quantize_per_channel_affine(weights, scale, zero, 0, -self.most, self.most)
+
+    def _scale(self, weights: Tensor, shrink: Tensor) -> Tensor:
+        sizes = weights.detach().abs().flatten(1)
+        scale = torch.minimum(sizes.amax(1) / self.most, 2 * sizes.mean(1) / math.sqrt(self.most))
+        return (scale * shrink).clamp(min=_LEAST_SCALE)
+
+    @torch.no_grad()
+    def integers(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns weights as the integers that stand for them, and each output channel's step ``(channel,)``."""
+        scale = self._scale(weights, self.shrink)
+        steps = self._rounded(weights, self.shrink) / scale.view(-1, *(1,) * (weights.dim() - 1))
+        return steps.round().to(torch.int32), scale
 
     @torch.no_grad()
     def fit(self, weights: Tensor) -> None:

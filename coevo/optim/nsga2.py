@@ -104,7 +104,7 @@ def toolbox_of(space: Space, settings: NSGA2Settings, rng: np.random.Generator) 
 class NSGA2:
     """Proposes children of the best designs known.
 
-    The first asks, until as many designs as the population holds (or networks as ``initial`` says) are known, are
+    The first asks, until as many designs as the population holds (or networks as ``initial`` says) are asked for, are
     spread over the space. `ask` may be called again before `tell` (workers that finish at different times): it goes by
     what is known so far. The same tells after the same asks always give the same next ask.
 
@@ -131,19 +131,17 @@ class NSGA2:
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
-        if self._guide is None:
-            return self._plain()
-        asked = self._guided(self._guide)
+        asked = self._plain() if self._guide is None else self._guided(self._guide)
         self._seen.add(asked)
         self._pending |= {row.tobytes(): row for row in asked}
         return asked
 
     def _plain(self) -> Genomes:
         """The next designs of NSGA-II as it is known."""
-        lacking = self._settings.population - len(self._genomes)
-        if lacking > 0:
-            return self._paired(self._propose(lacking, lambda count: spread(self._problem.space, count, self._rng)))
-        return self._paired(self._propose(self._settings.offspring or self._settings.population, self._children))
+        lacking = self._settings.population - len(self._genomes) - len(self._pending)
+        count = lacking if lacking > 0 else self._settings.offspring or self._settings.population
+        breed = self._children if lacking <= 0 and len(self._genomes) else self._spread
+        return self._paired(self._propose(count, breed))
 
     def _guided(self, guide: GuidedSearch) -> Genomes:
         """The next designs by what was learnt."""
@@ -158,8 +156,7 @@ class NSGA2:
             if len(chosen) or len(free):
                 paired = np.concatenate([self._paired(chosen), free])
                 return paired[first_of_equal(paired)]
-        breed = self._children if len(self._genomes) else lambda n: spread(self._problem.space, n, self._rng)
-        return self._paired(self._propose(count, breed))
+        return self._paired(self._propose(count, self._children if len(self._genomes) else self._spread))
 
     @cached_property
     def _networks(self) -> int:
@@ -225,10 +222,10 @@ class NSGA2:
         """
         values, violation = check_told(self._problem, genomes, values, violation)
         self._seen.add(genomes)
+        for row in genomes:
+            self._pending.pop(row.tobytes(), None)
         if self._guide is not None:
             self._archive.add(genomes, values, violation)
-            for row in genomes:
-                self._pending.pop(row.tobytes(), None)
         genomes = np.concatenate([self._genomes, genomes])
         values = np.concatenate([self._values, values])
         violation = np.concatenate([self._violation, violation])
@@ -241,6 +238,10 @@ class NSGA2:
         """As `coevo.optim.proposals.propose`, with the hardware's screen if it is on."""
         screen = self._settings.hardware_screen
         return propose(self._problem, self._seen, count, source, hardware_screen=screen, rng=self._rng)
+
+    def _spread(self, count: int) -> Genomes:
+        """Draws canonical genomes ``(count, gene)`` that are spread over the space."""
+        return spread(self._problem.space, count, self._rng)
 
     def _children(self, count: int) -> Genomes:
         """Breeds canonical genomes ``(count, gene)``; repeats may occur."""

@@ -15,6 +15,7 @@ Designs Targeting Multiple Tasks" (NASAIC), DAC 2020) and is taught by REINFORCE
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -29,6 +30,7 @@ from coevo.space import Genomes
 
 if TYPE_CHECKING:
     import torch
+
 
 REDRAWS = 8
 """Rounds in which proposals that are repeats or that hardware rules out are drawn again."""
@@ -63,6 +65,19 @@ class ReinforceSettings(BaseModel):
     hardware_screen: bool = True
 
 
+@dataclass(eq=False)
+class Batch:
+    """Designs of one ask, of which some are told.
+
+    Attributes:
+        size: How many there are.
+        told: Genome, weights, values and violation of each that is.
+    """
+
+    size: int
+    told: list[tuple[Genomes, Array, Array, float]] = field(default_factory=list)
+
+
 class Reinforce:
     """Proposes what its policy draws and shifts the policy towards what was rewarded.
 
@@ -88,7 +103,7 @@ class Reinforce:
         self._seen = Seen(problem.space)
         self._range = Range(len(problem.objectives))
         self._average: Array | None = None
-        self._preferences: dict[bytes, Array] = {}
+        self._pending: dict[bytes, tuple[Batch, Array]] = {}
         with contained(rng):
             self._policy = Controller(problem.space, len(problem.objectives), settings.hidden)
             self._adam = torch.optim.Adam(self._policy.parameters(), lr=settings.learning_rate)
@@ -98,11 +113,14 @@ class Reinforce:
         with contained(self._rng):
             genomes, weights = self._propose(self._settings.batch)
         self._seen.add(genomes)
-        self._preferences |= {row.tobytes(): preference for row, preference in zip(genomes, weights, strict=True)}
+        batch = Batch(len(genomes))
+        self._pending |= {row.tobytes(): (batch, preference) for row, preference in zip(genomes, weights, strict=True)}
         return np.concatenate([genomes, self._seen.draw(self._rng, self._settings.batch - len(genomes))])
 
     def tell(self, genomes: Genomes, values: Array, violation: Array) -> None:
-        """Takes one gradient step on the designs that the policy proposed.
+        """Takes one gradient step for each ask whose designs, as far as the policy proposed them, are now all told.
+
+        A step on single designs would know of each reward no more than its sign.
 
         Args:
             genomes: ``(batch, gene)``, canonical. Of a design told twice the first figures count.
@@ -115,13 +133,16 @@ class Reinforce:
         values, violation = check_told(self._problem, genomes, values, violation)
         self._seen.add(genomes)
         self._range.add(values[violation == 0])
-        asked = [self._preferences.pop(row.tobytes(), None) for row in genomes]
-        own = [row for row, preference in enumerate(asked) if preference is not None]
-        if own:
-            weights = np.array([asked[row] for row in own], dtype=np.float64)
-            advantages = self._judge(values[own], violation[own], weights)
-            with contained(self._rng):
-                self._learn(genomes[own], weights, advantages)
+        for i, genome in enumerate(genomes):
+            batch, preference = self._pending.pop(genome.tobytes(), (None, None))
+            if batch is None or preference is None:
+                continue
+            batch.told.append((genome.copy(), preference, values[i].copy(), float(violation[i])))
+            if len(batch.told) == batch.size:
+                own, weights, found, violated = (np.array(part) for part in zip(*batch.told, strict=True))
+                advantages = self._judge(found, violated, weights)
+                with contained(self._rng):
+                    self._learn(own, weights, advantages)
 
     def _propose(self, count: int) -> tuple[Genomes, Array]:
         """Returns new genomes ``(at most count, gene)`` and their weights ``(at most count, objective)``.

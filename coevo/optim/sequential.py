@@ -63,7 +63,7 @@ class Sequential(SearchInParts):
         super().__init__(problem, rng)
         self._settings = settings
         self._asked: set[bytes] = set()
-        self._paired = False
+        self._paired: set[bytes] = set()
 
     def ask(self) -> Genomes:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
@@ -74,6 +74,8 @@ class Sequential(SearchInParts):
         asked = self._seen.fresh(self.searches[0].ask() if not self._done else self._afterwards())
         if not len(asked):
             asked = self._seen.draw(self._rng, 1)
+            if self._done:  # a network drawn at random afterwards gets no other machines
+                self._paired.update(self._archive.network_keys(asked))
         self._seen.add(asked)
         self._asked.update(self._archive.network_keys(asked))
         return asked
@@ -84,15 +86,18 @@ class Sequential(SearchInParts):
         return self._settings.order == "network_first" and len(self._asked) >= self._settings.networks
 
     def _afterwards(self) -> Genomes:
-        """Other machines for the networks of the front, once."""
-        if self._paired or not len(self._archive.genomes):
-            return self._archive.genomes[:0]
-        self._paired = True
-        best = pareto.nondominated(self._archive.values, self._archive.violation)
-        first = {
-            key: i for i, key in reversed(list(enumerate(self._archive.network_keys(self._archive.genomes[best]))))
-        }
-        networks = self._archive.genomes[best][sorted(first.values())]
+        """Other machines for the networks of the front that the search found, once each; some may be told late."""
+        if not len(self._archive.genomes):
+            return self._archive.genomes
+        best = self._archive.genomes[pareto.nondominated(self._archive.values, self._archive.violation)]
+        first: dict[bytes, int] = {}
+        for i, key in enumerate(self._archive.network_keys(best)):
+            if key not in self._paired:
+                first.setdefault(key, i)
+        networks = best[list(first.values())]
+        if not len(networks):
+            return networks
+        self._paired.update(first)
         toolbox = toolbox_of(self._problem.space, NSGA2Settings(), self._rng)
         pairing = Pairing(self._problem, toolbox, self._settings.trials, self._settings.pairings, self._rng)
         return pairing.of(networks, self._archive.genomes, Seen(self._problem.space))

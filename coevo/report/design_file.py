@@ -66,7 +66,7 @@ class DesignFile:
         id: Of the design.
         workload: Its layers.
         accelerator: The machine.
-        mappings: By layer name.
+        mappings: By layer name; empty if the design's cost model maps nothing.
         metrics: What the run found, by column.
     """
 
@@ -98,7 +98,7 @@ def read_design(path: Path, target: str | None = None) -> DesignFile:
     _check_machine(document, machine, place)
     mappings = {name: _mapping(document, (*place, "mappings", name), levels) for name, levels in file.mappings.items()}
     for i, layer in enumerate(file.layers):
-        if layer.name not in mappings:
+        if mappings and layer.name not in mappings:
             raise document.error(
                 (*place, "layers", i), f"the layer {layer.name!r} has no mapping; add it under `mappings`"
             )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from coevo.accelerator.machine import Accelerator, Memory
 from coevo.design import FrontDesign, LayerCost
-from coevo.workload import Layer
+from coevo.workload import PASSES, Layer
 
 
 def detail(design: FrontDesign) -> dict[str, Any]:
@@ -108,7 +108,13 @@ def _kind(layer: Layer) -> str:
 
 
 def shape_text(layer: Layer) -> str:
-    """Returns e.g. ``16→64 channels, 8×8 out, 3×3 window, stride 2``."""
+    """Returns e.g. ``16→64 channels, 8×8 out, 3×3 window, stride 2``, or ``17×8 by 8×17, 2 products`` of attention."""
+    if layer.kind == "matmul":
+        several = f", {layer.g} products" if layer.g > 1 else ""
+        return f"{layer.p}×{layer.c} by {layer.c}×{layer.m}{several}" + (f", batch {layer.n}" if layer.n > 1 else "")
+    if layer.kind in PASSES:
+        passes = f", {layer.c} passes" if layer.c > 1 else ""
+        return f"{layer.g} channels, {layer.p}×{layer.q}{passes}"
     channels = f"{layer.g * layer.c}→{layer.g * layer.m}" if layer.kind != "pool" else f"{layer.g * layer.m}"
     parts = [f"{channels} {'features' if layer.kind == 'linear' else 'channels'}"]
     if layer.kind == "conv" and layer.g > 1 and max(layer.m, layer.c) > 1:

@@ -1,7 +1,12 @@
-"""The file of one co-design, ``front/<id>.yaml``: all that must be known to build it, or to evaluate it again."""
+"""The files of one co-design.
+
+``front/<id>.yaml`` holds all that must be known to build it, or to evaluate it again; its machine and its mappings are
+also written alone, in the forms that other commands read.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -9,6 +14,7 @@ from typing import Any
 import yaml
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.write import template_data
 from coevo.design import Cost, FrontDesign
 from coevo.library import scalar
 from coevo.workload import Layer
@@ -17,6 +23,8 @@ SCHEMA = 1
 
 _HEADING = """\
 # A co-design found by `coevo run`; `coevo evaluate` scores this file again.
+"""
+_LOOPS = """\
 # A mapping lists the loops of every memory, outermost memory and outermost loop first; x and y loops run in parallel
 # on columns and rows. Dims: n batch, g group, m output channel, c input channel, p q output row and column, r s filter.
 """
@@ -24,8 +32,31 @@ _HEADING = """\
 
 def design_yaml(design: FrontDesign, experiment: str) -> str:
     """Returns a co-design as YAML text: network, accelerator (or targets), metrics and every layer's mapping."""
-    data = _plain(_data(design, experiment))
-    return _HEADING + yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return _HEADING + _LOOPS + _text(_data(design, experiment))
+
+
+def accelerator_yaml(machine: Accelerator, description: str) -> str:
+    """Returns a machine as an accelerator file without ``vary``.
+
+    Args:
+        machine: Built from a template.
+        description: One line for people.
+    """
+    chosen = ", ".join(f"{path} {value}" for path, value in machine.choices)
+    heading = (
+        f"# Made from the template {machine.name}{f' with {chosen}' if chosen else ''}; its sources stand there.\n"
+    )
+    return _wrapped(heading) + _text(template_data(machine, description))
+
+
+def mapping_yaml(cost: Cost, title: str) -> str:
+    """Returns every layer's mapping on one machine, in the form that ``coevo map --mapping`` reads.
+
+    Args:
+        cost: Of the layers on the machine.
+        title: One line for people.
+    """
+    return f"# {title}\n{_LOOPS}" + _text({"mappings": _mappings(cost)})
 
 
 def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
@@ -39,7 +70,7 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
         **({} if targets else _accelerator(design.design.accelerator)),
         "metrics": {**design.evaluation.metrics, **design.extras},
         **({"fidelity": design.evaluation.fidelity} if design.evaluation.fidelity else {}),
-        **({} if targets else _mapped(design.cost)),
+        **({} if targets else _mapped(design, design.cost)),
         **({"targets": _targets(design)} if targets else {}),
     }
 
@@ -47,7 +78,7 @@ def _data(design: FrontDesign, experiment: str) -> dict[str, Any]:
 def _targets(design: FrontDesign) -> dict[str, Any]:
     """Every target's machine, and how each layer is mapped on it."""
     pairs = zip(design.design.targets, design.costs, strict=True)
-    return {label: {**_accelerator(machine), **_mapped(cost)} for (label, machine), cost in pairs}
+    return {label: {**_accelerator(machine), **_mapped(design, cost)} for (label, machine), cost in pairs}
 
 
 def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
@@ -57,17 +88,31 @@ def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
     return {"accelerator": facts}
 
 
-def _mapped(cost: Cost) -> dict[str, Any]:
+def _mapped(design: FrontDesign, cost: Cost) -> dict[str, Any]:
+    """Layers, with what each keeps on chip, and mappings; of a cost model without a breakdown the layers alone."""
+    layers = [layer.layer for layer in cost.layers] or design.workload.layers
     return {
-        "layers": [_layer(layer.layer) for layer in cost.layers],
-        "mappings": {layer.layer.name: layer.mapping.to_data() for layer in cost.layers},
+        "layers": [_layer(layer) for layer in layers],
+        "mappings": _mappings(cost),
     }
+
+
+def _mappings(cost: Cost) -> dict[str, Any]:
+    return {layer.layer.name: layer.mapping.to_data() for layer in cost.layers}
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
     """The layer's fields that are not at their default."""
     defaults = {field.name: field.default for field in fields(layer)}
     return {name: value for name, value in asdict(layer).items() if value != defaults[name]}
+
+
+def _text(data: Any) -> str:
+    return str(yaml.dump(_plain(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _wrapped(comment: str) -> str:
+    return "\n".join(textwrap.wrap(comment, 118, subsequent_indent="# ", break_long_words=False)) + "\n"
 
 
 def _plain(data: Any) -> Any:

@@ -185,10 +185,15 @@
       return;
     }
     const plots = { memories: make("div", { class: "plot" }), layers: make("div", { class: "plot" }) };
+    const both = make("div", { class: "columns" },
+      make("div", {}, make("h3", {}, "Figures"), figures(row, design), make("h3", {}, `Network: ${design.family}`), pairs(design.network)),
+      make("div", {}, make("h3", {}, `Accelerator: ${design.machine.template}`), machine(design)));
+    if (design.layers.length === 0) {
+      place.replaceChildren(both, make("p", { class: "caption" }, "The cost model gives figures of the whole network: there is no breakdown by layer or memory."));
+      return;
+    }
     place.replaceChildren(
-      make("div", { class: "columns" },
-        make("div", {}, make("h3", {}, "Figures"), figures(row, design), make("h3", {}, `Network: ${design.family}`), pairs(design.network)),
-        make("div", {}, make("h3", {}, `Accelerator: ${design.machine.template}`), machine(design))),
+      both,
       make("h3", {}, "Energy by memory"),
       make("p", { class: "caption" }, "Of one inference, all layers together; which operand’s accesses cost it."),
       plots.memories,

@@ -44,7 +44,7 @@ class FinalPlan:
             missing = [n for n in networks if final_key(self.record, n, seed) not in accuracies]
             if not missing:
                 continue
-            outcomes = self.model.score(family, missing, seed, jobs, Context(folder=store.folder))
+            outcomes = self.model.score(family, missing, seed, jobs, Context(folder=store.folder.resolve()))
             with closing(outcomes) if isinstance(outcomes, Generator) else nullcontext():
                 for i, accuracy in outcomes:
                     accuracies[final_key(self.record, missing[i], seed)] = accuracy

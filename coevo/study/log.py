@@ -16,7 +16,7 @@ from coevo.space import Genomes
 from coevo.study.plan import Header, Plan, differences, versions
 from coevo.study.progress import Tracker
 from coevo.study.results import evaluation_of
-from coevo.study.store import Row, Store
+from coevo.study.store import Event, Place, Row, Store
 from coevo.study.taken import Taken
 
 Genome = tuple[int, ...]
@@ -76,20 +76,24 @@ class Log:
             position: Its place in the batch that its step asked for.
             training: Key of the accuracy it needed; empty if it needed none.
         """
-        self.store.add(
-            Row(
-                evaluation.step,
-                position,
-                evaluation.genome,
-                evaluation.id,
-                training,
-                evaluation.metrics,
-                evaluation.values,
-                evaluation.violation,
-                evaluation.reason,
-            )
-        )
+        self.store.add(_row(evaluation, position, training))
         self._take_in(evaluation, position, training)
+
+    def add_told(self, places: Sequence[Place], new: Sequence[tuple[Evaluation, int, str]]) -> None:
+        """Commits, at once, that designs are told, and the evaluations of those that are new.
+
+        Args:
+            places: Of all that is told.
+            new: Arguments of `add`.
+        """
+        self.store.note(Event("tell", tuple(places)), [_row(*one) for one in new])
+        for one in new:
+            self._take_in(*one)
+
+    def genome_at(self, place: Place) -> Genome | None:
+        """Returns the genome that stands in the log as new at a place."""
+        step, position = place
+        return self._asked.get(step, {}).get(position)
 
     def fresh(self, genomes: Genomes) -> list[int]:
         """Returns the positions of genomes ``(batch, gene)`` that are not known yet, each genome once."""
@@ -127,9 +131,13 @@ class Log:
         same = all(asked.get(position) == genome for position, genome in self._asked.get(step, {}).items())
         if same and (step >= self.last_step or (asked and not fresh)):
             return
+        raise self.diverged(step)
+
+    def diverged(self, step: int) -> RunError:
+        """Returns the error that says that the optimiser does not ask in a step what it asked before."""
         made_by, now = self.store.meta.get("made_by", {}), versions()
         changes = ", ".join(f"{name} {made_by.get(name)} -> {now[name]}" for name in now)
-        raise RunError(
+        return RunError(
             f"{self._folder}: step {step} cannot be replayed, the optimiser asks for other designs than the log holds "
             f"({changes}); use the versions that made the run, or choose another folder (--out)"
         )
@@ -182,6 +190,20 @@ class Log:
             facts |= {"identity": dict(self._plan.identity), "hash": self._plan.hash, "made_by": versions()}
             facts |= {} if self.taken is None else self.taken.to_meta()
         self.store.set_meta(facts, accuracies)
+
+
+def _row(evaluation: Evaluation, position: int, training: str) -> Row:
+    return Row(
+        evaluation.step,
+        position,
+        evaluation.genome,
+        evaluation.id,
+        training,
+        evaluation.metrics,
+        evaluation.values,
+        evaluation.violation,
+        evaluation.reason,
+    )
 
 
 def genome_key(genome: Genomes) -> Genome:

@@ -125,6 +125,8 @@ class Plan:
         header: For reports.
         final: How the front is trained anew at the end; None if it is not.
         warm_start: Which designs of other runs the optimiser is told of first; None for none.
+        in_flight: Trainings that are under way at a time in steady state (`coevo.study.steady`); None for batches.
+        near_file: The experiment's file, for relative paths in the cost model's settings.
     """
 
     joint: JointSpace
@@ -140,6 +142,8 @@ class Plan:
     header: Header
     final: FinalPlan | None = None
     warm_start: WarmStart | None = None
+    in_flight: int | None = None
+    near_file: str = ""
 
     def evaluator(self, jobs: int = 1) -> Evaluator:
         """Returns what scores genomes, with ``jobs`` processes to use."""

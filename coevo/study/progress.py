@@ -30,6 +30,7 @@ class Progress:
         fraction: Of the budget spent.
         seconds_left: Estimate until the budget is spent; None as long as there is nothing to go by.
         ended: Why the study has stopped; empty while it runs.
+        in_flight: Trainings under way in steady state; 0 otherwise.
     """
 
     step: int
@@ -42,6 +43,7 @@ class Progress:
     fraction: float
     seconds_left: float | None
     ended: str = ""
+    in_flight: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,14 @@ from coevo.errors import RunError
 from coevo.evaluate import JointSpace, on_target
 from coevo.metrics import METRICS, inputs_of
 from coevo.protocols import CostModel
+from coevo.study.costs import facts_of
 from coevo.study.final import with_final
 from coevo.study.plan import Header
 from coevo.study.progress import Tracker
 from coevo.study.sources import Sources
 from coevo.study.store import Row, Store
 from coevo.study.taken import WARM_STEP, Taken
+from coevo.study.truth import with_truth
 
 
 def load_results(folder: Path) -> Results:
@@ -82,11 +84,12 @@ def collect(header: Header, store: Store, joint: JointSpace, cost: CostModel, jo
     front = [(evaluations[i], rows[i].training) for i in _front(evaluations)]
     accuracies = [_accuracy(store, key) if key else None for _, key in front]
     designs = _complete([evaluation for evaluation, _ in front], accuracies, joint, cost, jobs)
+    designs = with_truth(designs, objectives, cost, joint, jobs)
     if header.final is not None:
         designs = with_final(designs, objectives, header.final, store.accuracies)
     return Results(
         name=header.name,
-        facts=header.facts,
+        facts={**header.facts, **facts_of(cost)},
         settings=header.settings,
         quantities=header.by_column,
         objectives=objectives,

@@ -11,17 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from coevo.accelerator.template import Template, load_template
+from coevo.design import Network, digest
 from coevo.errors import CoevoError, RunError
 from coevo.evaluate import JointSpace, Targets
 from coevo.evaluate.targets import Across
 from coevo.library import find_plugin, fingerprint, parse_yaml, plugin_file
 from coevo.networks import SpaceFile, build_family, load_space
 from coevo.protocols import CostModel, Task
+from coevo.sections import texts
+from coevo.study.costs import KeptFigures, attach
+from coevo.workload import Source as NetworkSource
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ class Sources:
                 joint = joint_space(space, templates, self.task, self.deployment, self.fixed, targets)
             plugin = find_plugin("cost", self.cost, self.near_file)
             cost: CostModel = plugin(plugin.Settings.model_validate(self.cost_settings))
+            attach(cost, joint, self.near_file, KeptFigures(folder, read_only=True), may_run=False)
         except RunError:
             raise
         except (CoevoError, ValueError) as error:
@@ -136,16 +142,30 @@ class Sources:
 
     def _check_plugins(self, folder: Path) -> None:
         family = parse_yaml(self.space.text, self.space.file).data.get("family")
-        for name, near_file in ((self.cost, self.near_file), (str(family), self.space.file)):
-            if ".py:" not in name:
-                continue
-            path = plugin_file(name, near_file)
-            if path is None:
-                raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
-            if path.is_relative_to(folder.resolve()):
-                raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
-            if self.plugins.get(str(path)) != fingerprint(path):
-                raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
+        own = [(name, self.near_file) for name in (self.cost, *texts(self.cost_settings))]
+        for name, near_file in (*own, (str(family), self.space.file)):
+            self.check_plugin(folder, name, near_file)
+
+    def check_plugin(self, folder: Path, name: str, near_file: str) -> None:
+        """Refuses to run a Python file of the user's that lies in the run folder or is not the one of the run.
+
+        Args:
+            folder: The run folder.
+            name: What the experiment or space names; without a file, all is well.
+            near_file: The file that names it.
+
+        Raises:
+            RunError: As said.
+        """
+        if ".py:" not in name:
+            return
+        path = plugin_file(name, near_file)
+        if path is None:
+            raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
+        if path.is_relative_to(folder.resolve()):
+            raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
+        if self.plugins.get(str(path)) != fingerprint(path):
+            raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
 
 
 def joint_space(
@@ -161,7 +181,19 @@ def joint_space(
     Raises:
         ValueError: As `JointSpace`.
     """
-    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment, targets)
+    target = deployment or task
+
+    def source(network: Network) -> NetworkSource:
+        shape = (target.channels, target.resolution, target.resolution)
+        key = digest([network.key, asdict(target)])
+        return NetworkSource(key, network.choices, shape, partial(_module, space, target, network.choices))
+
+    return JointSpace(space.name, build_family(space, task), templates, fixed, deployment, targets, source)
+
+
+def _module(space: SpaceFile, task: Task, choices: Mapping[str, Any]) -> Any:
+    """Builds a network as it is deployed, which may be for another task than it is trained for."""
+    return build_family(space, task).module(choices)
 
 
 def _template(source: Source, vary: Mapping[str, Any] | None) -> Template:

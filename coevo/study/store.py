@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from coevo.design import Accuracy
 from coevo.errors import RunError
@@ -32,7 +32,13 @@ CREATE TABLE evaluations (
     reason TEXT NOT NULL, PRIMARY KEY (step, position)
 );
 CREATE TABLE accuracies (key TEXT PRIMARY KEY, accuracy TEXT NOT NULL);
+CREATE TABLE events (
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, places TEXT NOT NULL, training TEXT NOT NULL
+);
 """
+
+Place = tuple[int, int]
+"""Where a design was asked for: number of the `ask` and position in it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,21 @@ class Row:
     values: tuple[float, ...]
     violation: float
     reason: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened in steady state (`coevo.study.steady`), where the order is no consequence of the seed alone.
+
+    Attributes:
+        kind: ``ask``, of the optimiser; ``start``, of a training; ``tell``, of the optimiser.
+        places: Of the designs that the training is for, or that were told.
+        training: Key of the accuracy that the training finds.
+    """
+
+    kind: Literal["ask", "start", "tell"]
+    places: tuple[Place, ...] = ()
+    training: str = ""
 
 
 class Store:
@@ -146,6 +167,10 @@ class Store:
 
     def add(self, row: Row) -> None:
         """Commits one evaluated design."""
+        with self._guarded():
+            self._insert(row)
+
+    def _insert(self, row: Row) -> None:
         values = (
             row.step,
             row.position,
@@ -157,8 +182,29 @@ class Store:
             row.violation,
             row.reason,
         )
+        self._database.execute("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    # -- the order of events -----------------------------------------------------------------------------------
+
+    def events(self) -> list[Event]:
+        """Returns all events in their order."""
         with self._guarded():
-            self._database.execute("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            return [
+                Event(kind, tuple((step, position) for step, position in json.loads(places)), training)
+                for kind, places, training in self._database.execute(
+                    "SELECT kind, places, training FROM events ORDER BY number"
+                )
+            ]
+
+    def note(self, event: Event, rows: Sequence[Row] = ()) -> None:
+        """Commits an event and the designs that it evaluated, all of it or nothing."""
+        with self._guarded(), self._transaction():
+            for row in rows:
+                self._insert(row)
+            self._database.execute(
+                "INSERT INTO events (kind, places, training) VALUES (?, ?, ?)",
+                (event.kind, json.dumps(event.places), event.training),
+            )
 
     # -- accuracies --------------------------------------------------------------------------------------------
 

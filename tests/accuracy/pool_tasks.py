@@ -27,6 +27,20 @@ def _slow_add(shared: int, argument: tuple[float, int]) -> int:
     return shared + argument[1]
 
 
+def _log_and_add(shared: int, argument: tuple[float, str]) -> int:
+    """Writes a mark into a file when it begins."""
+    with open(argument[1], "a") as file:
+        file.write("x")
+    time.sleep(argument[0])
+    return shared
+
+
+def _server(_: int, seconds: float) -> int:
+    """Returns the process id of the server, of which every thread of a worker has one."""
+    time.sleep(seconds)
+    return os.getppid()
+
+
 def _raise(_: int, argument: str) -> None:
     raise ValueError(argument)
 

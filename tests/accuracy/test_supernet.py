@@ -119,7 +119,7 @@ def model(folder: Path) -> Iterator[SupernetAccuracy]:
 # -- which tensors are shared --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["digits_mbconv", "digits_sizing", "cell"])
+@pytest.mark.parametrize("name", ["digits_mbconv", "digits_sizing", "digits_vit", "cell"])
 def test_every_network_of_a_space_is_a_part_of_the_shared_tensors(name: str) -> None:
     family, shapes = _shipped(name), _shapes(name)
     for choices in _drawn(family, 1000):
@@ -133,7 +133,7 @@ def test_every_network_of_a_large_space_is_a_part_of_the_shared_tensors(name: st
     test_every_network_of_a_space_is_a_part_of_the_shared_tensors(name)
 
 
-@pytest.mark.parametrize("name", ["digits_mbconv", "cell"])
+@pytest.mark.parametrize("name", ["digits_mbconv", "digits_vit", "cell"])
 def test_a_slice_is_what_the_module_has_by_that_name(name: str) -> None:
     family = _shipped(name)
     for choices in _drawn(family, 20):
@@ -438,3 +438,15 @@ def test_inherited_weights_tell_digits_apart(tmp_path: Path) -> None:
 
 assert OPERATIONS.index("nor_conv_1x1") == 2
 assert OPERATIONS.index("nor_conv_3x3") == 3
+
+
+def test_positions_and_patches_of_another_size_are_not_shared() -> None:
+    family = build_family(load_space("digits_vit"), DIGITS)
+    choices = {"stem": "patch", "width": 16, "depth": 1, "heads": 1, "mlp_ratio": 1.0}
+    fine, coarse = ({part.shared for part in slices(family.graph({**choices, "patch": p})).values()} for p in (2, 4))
+    assert {name for name in fine ^ coarse if "positions" in name} == {"tokens[4x4].positions", "tokens[2x2].positions"}
+    assert {name for name in fine ^ coarse if name.startswith("stem") and "weight" in name} == {
+        "stem[patches of 2].conv.weight",
+        "stem[patches of 4].conv.weight",
+    }
+    assert "block1.query[pointwise behind norm1].conv.weight" in fine & coarse

@@ -16,7 +16,7 @@ from coevo.accuracy.train import TrainedAccuracy, plugin
 from coevo.design import Accuracy, Network
 from coevo.errors import DataError, SpecError
 from coevo.library import find_plugin
-from coevo.protocols import Task
+from coevo.protocols import Context, Task
 
 SMALL = {"train_images": 192, "validation_images": 64, "test_images": 64, "epochs": 2, "device": "cpu"}
 
@@ -53,6 +53,21 @@ def test_figures_do_not_depend_on_jobs_order_or_company(model: TrainedAccuracy) 
     reverse = _score(model, networks[::-1], jobs=2)[::-1]
     assert _figures(alone) == _figures(together) == _figures(reverse)
     assert len(set(_figures(alone))) > 1
+
+
+def test_networks_added_one_by_one_have_the_same_figures_and_failures(model: TrainedAccuracy) -> None:
+    networks = [_network(depth) for depth in (1, 2, 3)]
+    together = _score(model, networks)
+    with contextlib.closing(model.begin(_family(), 0, 2)) as trainings:
+        trainings.add(networks[0], Context())
+        trainings.add(_network(1, "raise"), Context())
+        found = [trainings.next()]
+        trainings.add(networks[1], Context())
+        trainings.add(networks[2], Context())
+        found += [trainings.next() for _ in range(3)]
+    scores = {network.key: accuracy for network, accuracy in found}
+    assert _figures([scores[network.key] for network in networks]) == _figures(together)
+    assert scores[_network(1, "raise").key].reason == "training failed: RuntimeError: shapes do not fit"
 
 
 def test_figures_depend_on_the_seed(model: TrainedAccuracy) -> None:

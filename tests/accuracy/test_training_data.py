@@ -193,9 +193,9 @@ def test_idx_files_are_the_same_data_as_an_npz_file(folders: tuple[str, str], tm
     ("file", "content", "said"),
     [
         ("train-images-idx3", b"not gzip", "cannot be read"),
-        ("t10k-images-idx3", gzip.compress(b"\0\0\x08\x03"), r"must be an IDX file of uint8 \(40, 28, 28\)"),
-        ("train-labels-idx1", gzip.compress(b"\0\0\x08\x01\0\0\0\x02\x01"), r"IDX file of uint8 \('n',\)"),
-        ("t10k-labels-idx1", gzip.compress(b"\0\0\x08\x01\0\0\0\x01\x0a"), "labels from 0 to 9"),
+        ("t10k-images-idx3", gzip.compress(b"\0\0\x08\x03", mtime=0), r"must be an IDX file of uint8 \(40, 28, 28\)"),
+        ("train-labels-idx1", gzip.compress(b"\0\0\x08\x01\0\0\0\x02\x01", mtime=0), r"IDX file of uint8 \('n',\)"),
+        ("t10k-labels-idx1", gzip.compress(b"\0\0\x08\x01\0\0\0\x01\x0a", mtime=0), "labels from 0 to 9"),
         ("t10k-labels-idx1", None, "No such file"),
     ],
 )

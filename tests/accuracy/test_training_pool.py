@@ -73,6 +73,30 @@ def test_results_come_as_they_are_done_not_in_order(pool: Pool) -> None:
     assert order == [1, 0]
 
 
+def test_tasks_are_added_while_others_run_and_one_worker_does_them_in_order(pool: Pool) -> None:
+    with contextlib.closing(pool.begin(jobs=2)) as tasks:
+        added = [tasks.add(payload) for payload in _tasks(("slow_add", (1.0, 0)), ("add", 1))]
+        first, outcome = tasks.next()
+        assert (added, first, outcome.value, tasks.left) == ([0, 1], 1, 101, 1)
+        for payload in _tasks(("add", 2), ("raise", "oh")):
+            tasks.add(payload)
+        assert [tasks.next()[0] for _ in range(3)] == [2, 3, 0]
+        assert tasks.left == 0
+    with contextlib.closing(pool.begin(jobs=1)) as tasks:
+        for payload in _tasks(("slow_add", (0.2, 0)), ("add", 1), ("add", 2)):
+            tasks.add(payload)
+        assert [tasks.next()[0] for _ in range(3)] == [0, 1, 2]
+
+
+def test_tasks_that_are_closed_are_cancelled(pool: Pool) -> None:
+    tasks = pool.begin(jobs=1)
+    for payload in _tasks(("slow_add", (60.0, 0)), ("add", 1)):
+        tasks.add(payload)
+    tasks.close()
+    assert tasks.left == 0
+    assert [outcome.value for outcome in _run(pool, ("add", 3), jobs=1)] == [103]
+
+
 @posix
 def test_every_misdeed_is_reported_and_the_neighbours_finish(pool: Pool) -> None:
     raised, left, killed, crashed, late, good = _run(

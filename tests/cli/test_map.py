@@ -335,7 +335,7 @@ def test_a_mistake_in_a_layer_names_it(text, said):
     ("arguments", "said"),
     [
         ([], ["one of a design file, --layer and --network"]),
-        (["--layer", "m=4"], ["--accelerator", "known: eyeriss"]),
+        (["--layer", "m=4"], ["--accelerator", "known: device, eyeriss"]),
         (["--layer", "m=4", "--network", "digits_mbconv", "--accelerator", "eyeriss"], ["one of a design file"]),
         (["--layer", "m=4", "--accelerator", "eyeris"], ["did you mean 'eyeriss'?"]),
         (["--layer", "m=4 z=1", "--accelerator", "eyeriss"], ["--layer z=1", "known:"]),

@@ -68,8 +68,9 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_true_front_is_that_of_all_pairs_scored_one_by_one(file: Path, tmp_path: Path) -> None:
-    experiment = load_experiment(file.parent / "small.yaml")
+@pytest.mark.parametrize("cost", [f"{FAKES}:CostModel", f"{TWINS}:TwinCost"])
+def test_the_true_front_is_that_of_all_pairs_scored_one_by_one(file: Path, tmp_path: Path, cost: str) -> None:
+    experiment = load_experiment(file.parent / "small.yaml", [f"cost.name={cost}"])
     front = exact_front(experiment.plan)
     space = experiment.joint.space
     everything = np.array(list(np.ndindex(*space.cardinalities)), dtype=np.int64)

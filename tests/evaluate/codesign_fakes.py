@@ -140,6 +140,77 @@ class SharedAccuracyModel(AccuracyModel):
     untrained = False
 
 
+class TimedAccuracyModel(AccuracyModel):
+    """Trainings of 1 to 20 ticks, by the network's key, on as many workers as there are jobs, by a clock of its own.
+
+    Attributes:
+        sessions: What was under way, one after the other.
+        histories: How many networks a training knew when it was added, by network key.
+    """
+
+    untrained = False
+
+    def __init__(self, settings: AccuracySettings, near_file: str = "") -> None:
+        super().__init__(settings, near_file)
+        self.sessions: list[Timed] = []
+        self.histories: dict[str, tuple[int, int]] = {}
+
+    def begin(self, family: Any, seed: int, jobs: int = 1) -> Timed:
+        self.sessions.append(Timed(self, family, seed, jobs))
+        return self.sessions[-1]
+
+    def score(
+        self, family: Any, networks: Sequence[Any], seed: int, jobs: int = 1, context: Any = None
+    ) -> Iterator[tuple[int, Accuracy]]:
+        trainings, places = self.begin(family, seed, jobs), {network.key: i for i, network in enumerate(networks)}
+        for network in networks:
+            trainings.add(network, context)
+        for _ in networks:
+            network, accuracy = trainings.next()
+            yield places[network.key], accuracy
+
+
+class Timed:
+    """Trainings under way; counts how long workers worked and how long they had nothing to do."""
+
+    def __init__(self, model: TimedAccuracyModel, family: Any, seed: int, jobs: int) -> None:
+        self.model, self.family, self.seed, self.jobs = model, family, seed, jobs
+        self.clock = self.worked = self.idle = 0
+        self.running: list[tuple[int, int, Any]] = []
+        self.waiting: list[Any] = []
+        self.flying: list[int] = []
+        self.added = 0
+
+    def add(self, network: Any, context: Any) -> None:
+        assert network.key not in [other.key for other in (*self.waiting, *(entry[2] for entry in self.running))]
+        self.model.histories[network.key] = len(context.history), len(context.company)
+        self.waiting.append(network)
+        self.fill()
+
+    def fill(self) -> None:
+        while self.waiting and len(self.running) < self.jobs:
+            network = self.waiting.pop(0)
+            self.running.append((self.clock + 1 + int(network.key, 16) % 20, self.added, network))
+            self.added += 1
+
+    def next(self) -> tuple[Any, Accuracy]:
+        self.flying.append(len(self.running) + len(self.waiting))
+        first = min(self.running)
+        self.running.remove(first)
+        elapsed, self.clock = first[0] - self.clock, first[0]
+        self.worked += elapsed * (1 + len(self.running))
+        self.idle += elapsed * (self.jobs - 1 - len(self.running))
+        self.fill()
+        if self.model.settings.journal:
+            with Path(self.model.settings.journal).open("a") as journal:
+                journal.write(f"{first[2].key}\n")
+        time.sleep(self.model.settings.delay_s)
+        return first[2], self.model._accuracy(self.family, first[2], self.seed)
+
+    def close(self) -> None:
+        self.running, self.waiting = [], []
+
+
 class OptimizerSettings(_Settings):
     batch: int = 6
     mutate: float = 0.3

@@ -51,9 +51,11 @@ def test_shipped_spaces_are_as_large_as_they_say() -> None:
         "cifar10_mbconv": 6_718_464,
         "cifar10_mbconv_bits": 6_718_464 * 6**3,
         "cifar10_mbconv_layerwise": 119_602_469_376,
+        "cifar10_vit": 2 * 2 * 4 * (9**4 + 9**5 + 9**6 + 9**7 + 9**8),
         "digits_bits": 1_152 * 16,
         "digits_mbconv": 186_624,
         "digits_sizing": 5_184,
+        "digits_vit": 2 * 2 * 4 * 3 * 3 * 3,
         "nasbench201": 15_625,
     }
 
@@ -140,7 +142,7 @@ def test_genes_and_workloads_need_no_torch() -> None:
         "from coevo.networks import build_family, load_space\n"
         "from coevo.protocols import Task\n"
         "from coevo.space import Space\n"
-        "for name in ('digits_mbconv', 'nasbench201'):\n"
+        "for name in ('digits_mbconv', 'nasbench201', 'digits_vit'):\n"
         "    family = build_family(load_space(name), Task(3, 32, 10))\n"
         "    space = Space(family.genes)\n"
         "    family.workload(space.decode(0 * space.cardinalities))\n"

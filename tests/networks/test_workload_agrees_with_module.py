@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from coevo.networks import build_family, load_space
+from coevo.networks.attention import ChannelNorm, HeadProducts, HeadSums, TokenSequence
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Norm, Pool, Zeros
 from coevo.networks.lowering import lower
 from coevo.networks.modules import GraphModule, Sum
@@ -27,6 +28,8 @@ NETWORKS = [
     ("cifar10_mbconv", CIFAR, 8),
     ("cifar10_mbconv", Task(channels=4, resolution=20, classes=7), 4),
     ("cifar10_mbconv_layerwise", CIFAR, 8),
+    ("digits_vit", DIGITS, 8),
+    ("cifar10_vit", CIFAR, 3),
     ("nasbench201", CIFAR, 3),
     ("nasbench201", DIGITS, 3),
 ]
@@ -37,21 +40,31 @@ def measure(module: nn.Module, images: torch.Tensor) -> dict[str, dict[str, obje
     found: dict[str, dict[str, object]] = defaultdict(lambda: {"macs": 0, "operations": 0, "parameters": 0})
 
     def record(name: str, leaf: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        fused = isinstance(leaf, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
+        fused = isinstance(leaf, nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.LayerNorm)
         entry = found[name.rpartition(".")[0] if fused else name]
         macs = output.numel() * leaf.weight[0].numel() if isinstance(leaf, nn.Conv2d | nn.Linear) else 0
+        if isinstance(leaf, HeadProducts):
+            macs = output.numel() * inputs[0].shape[1] // leaf.heads
+        elif isinstance(leaf, HeadSums):
+            macs = output.numel() * inputs[0].shape[3]
         if isinstance(leaf, nn.AvgPool2d | nn.MaxPool2d):
             window = leaf.kernel_size**2
         else:
-            window = {nn.AdaptiveAvgPool2d: inputs[0].numel() / output.numel(), Sum: len(inputs)}.get(type(leaf), 0)
+            pooled = {nn.AdaptiveAvgPool2d: inputs[0].numel() / output.numel(), Sum: len(inputs)}
+            passes = {ChannelNorm: 2, nn.Softmax: 3, TokenSequence: 2}
+            window = (pooled | passes).get(type(leaf), 0)
         alone = isinstance(leaf, nn.BatchNorm2d) and not entry["macs"]
         entry["macs"] += macs
         entry["operations"] += macs + int(output.numel() * (1 if alone else window))
         entry["parameters"] += sum(p.numel() for p in leaf.parameters())
         if not isinstance(leaf, nn.BatchNorm2d) or alone:
-            entry["shape"] = (*output.shape, 1, 1)[:4]
+            shape = tuple(output.shape)
+            if isinstance(leaf, HeadProducts):  # (batch, head, query, key): every key is an output channel of its head
+                shape = (shape[0], shape[1] * shape[3], shape[2])
+            entry["shape"] = (*shape, 1, 1)[:4]
 
     counted = nn.Conv2d | nn.Linear | nn.BatchNorm2d | nn.AvgPool2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d | Sum
+    counted |= TokenSequence | ChannelNorm | HeadProducts | nn.Softmax | HeadSums
     for name, leaf in module.named_modules():
         if isinstance(leaf, counted):
             leaf.register_forward_hook(lambda m, given, made, name=name: record(name, m, given, made))

@@ -34,6 +34,24 @@ def play(optimizer: Optimizer, problem: AnalyticProblem, rounds: int, garble: Ga
     return asked
 
 
+def play_steadily(optimizer: Optimizer, problem: AnalyticProblem, tells: int, in_flight: int = 3) -> list[np.ndarray]:
+    """Tells one design at a time, whichever of those under way ends first, and asks as soon as fewer are under way."""
+    asked: list[np.ndarray] = []
+    queue: list[np.ndarray] = []
+    ends = np.random.default_rng(7)
+    for _ in range(tells):
+        while len(queue) < in_flight:
+            asked.append(optimizer.ask())
+            queue.extend(asked[-1])
+            if not len(asked[-1]):
+                break
+        if not queue:
+            break
+        genome = queue.pop(int(ends.integers(min(in_flight, len(queue)))))[None, :]
+        optimizer.tell(genome, *problem.evaluate(genome))
+    return asked
+
+
 def assert_same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
@@ -154,6 +172,33 @@ class TestEveryOptimiser:
         optimizer = build(name, problem)
         rows = np.concatenate([optimizer.ask() for _ in range(3)])
         assert len(np.unique(rows, axis=0)) == len(rows)
+
+    def test_takes_a_batch_in_parts_in_any_order_with_asks_between(self, name):
+        problem = AnalyticProblem()
+        optimizer = build(name, problem)
+        rows = optimizer.ask()
+        batches = [rows]
+        for part in np.array_split(np.random.default_rng(5).permutation(len(rows)), 2):
+            optimizer.tell(rows[part], *problem.evaluate(rows[part]))
+            batches.append(optimizer.ask())
+        assert all(len(batch) for batch in batches)
+        rows = np.concatenate(batches)
+        assert len(np.unique(rows, axis=0)) == len(rows)
+
+    def test_told_one_at_a_time_it_asks_new_designs_and_the_same_ones_again_from_the_same_seed(self, name):
+        problem = AnalyticProblem()
+        asked = play_steadily(build(name, problem), problem, tells=20)
+        rows = np.concatenate(asked)
+        np.testing.assert_array_equal(problem.space.canonical(rows), rows)
+        assert len(np.unique(rows, axis=0)) == len(rows) >= 20
+        assert_same(asked, play_steadily(build(name, problem), problem, tells=20))
+
+    def test_told_one_at_a_time_it_exhausts_a_small_space_too(self, name):
+        problem = AnalyticProblem(genes=TINY)
+        optimizer = build(name, problem)
+        rows = np.concatenate(play_steadily(optimizer, problem, tells=20))
+        assert len(np.unique(rows, axis=0)) == len(rows) == problem.space.size
+        assert len(optimizer.ask()) == 0
 
     def test_refuses_wrong_shapes_values_and_genomes(self, name):
         problem = AnalyticProblem()

@@ -52,6 +52,23 @@ def test_beats_random_search_at_equal_budget_in_four_of_five_seeds():
     assert wins >= 4
 
 
+def test_a_batch_told_in_parts_teaches_once_it_is_told_and_what_it_teaches_whole():
+    problem = AnalyticProblem()
+    whole, parts = (Reinforce(problem, ReinforceSettings(), np.random.default_rng(3)) for _ in range(2))
+    genomes = whole.ask()
+    np.testing.assert_array_equal(parts.ask(), genomes)
+    values, violation = problem.evaluate(genomes)
+    for optimizer in (whole, parts):  # the range that rewards are scaled to is known beforehand
+        foreign = problem.space.sample(np.random.default_rng(0), 200)
+        optimizer.tell(foreign, *problem.evaluate(foreign))
+    before = [parameter.detach().clone() for parameter in parts._policy.parameters()]
+    whole.tell(genomes, values, violation)
+    for i in range(len(genomes)):
+        assert all(torch.equal(a, b) for a, b in zip(before, parts._policy.parameters(), strict=True))
+        parts.tell(genomes[i : i + 1], values[i : i + 1], violation[i : i + 1])
+    np.testing.assert_array_equal(whole.ask(), parts.ask())
+
+
 def test_one_policy_serves_every_preference():
     # One objective is the gene, the other its complement: under all weight on one, the policy ends at one end.
     class Tradeoff(AnalyticProblem):

@@ -54,6 +54,24 @@ def test_network_first_gives_other_machines_to_the_front_once_the_networks_are_t
     assert len(machines(others)) > 3 and not machines(genomes) & machines(others)
 
 
+def test_a_network_of_the_front_that_is_told_late_gets_other_machines_late_and_once():
+    optimizer = sequential(0, networks=24, error_model="none")
+    genomes = optimizer.ask()
+    values, violation = PROBLEM.evaluate(genomes)
+    best = pareto.nondominated(values, violation)
+    late = np.flatnonzero(best)[:1]
+    early = np.setdiff1d(np.arange(len(genomes)), late)
+    optimizer.tell(genomes[early], values[early], violation[early])
+    others = optimizer.ask()
+    network = genomes[late[0], IS_NETWORK]
+    assert not (others[:, IS_NETWORK] == network).all(axis=1).any()
+    optimizer.tell(genomes[late], values[late], violation[late])
+    after = optimizer.ask()
+    assert (after[:, IS_NETWORK] == network).all()
+    assert len(machines(after)) > 1
+    assert len(optimizer.ask()) == 1
+
+
 def test_hardware_first_keeps_one_machine_that_costs_less_than_most():
     genomes, values, violation = search(sequential(1, order="hardware_first", error_model="none"), 60)
     assert len(machines(genomes)) == 1 and (violation == 0).mean() > 0.9

@@ -90,7 +90,8 @@ def test_a_failure_on_any_rung_is_a_failure_with_its_reason(run, cascade):
 
 
 def test_rungs_of_different_data_are_refused(workplace):
-    rungs = "[{model: {name: train, data: digits}}, {model: {name: table}}]"
+    (workplace / "other.csv").write_text("arch,c10_valid200\n")
+    rungs = "[{model: {name: train, data: digits}}, {model: {name: table, file: other.csv}}]"
     with pytest.raises(SpecError, match="rung 1 is for"):
         load_experiment(workplace / "tiny.yaml", [f"accuracy={{name: cascade, rungs: {rungs}}}"])
 

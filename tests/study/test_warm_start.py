@@ -49,6 +49,14 @@ def test_the_front_of_another_run_is_told_before_the_first_ask(run, first):
     assert results.origins == {name: f"first/{name}" for name in front}
 
 
+def test_the_hypervolume_is_of_the_scale_that_the_runs_own_designs_span(run, first, workplace):
+    with load_experiment(workplace / "tiny.yaml", [FROM, "budget.designs=40"]).study(workplace / "second") as study:
+        assert {e.step for e in study.step()} == {-1}
+        assert study.progress.hypervolume is None
+        study.step()
+        assert study.progress.hypervolume is not None
+
+
 def test_an_accuracy_of_the_same_measurement_is_no_training(run, first, trained, workplace):
     count = len(trained())
     results = run(FROM, "budget.designs=40", out="second")

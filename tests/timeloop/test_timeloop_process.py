@@ -267,8 +267,3 @@ def test_export_writes_a_folder_per_layer_and_our_figures(a_run, tmp_path):
     assert expected["total"]["cycles"] + left_out <= expected["total"]["run_cycles"]
     assert "no data movers" in (folder / "README.md").read_text()
     assert "nothing stays on chip" in (folder / "flat" / names[0] / "model" / "problem.yaml").read_text()
-
-
-def test_export_of_a_design_that_is_not_there_is_one_line(a_run, capsys):
-    assert call("export", a_run, "zzz", "--to", "timeloop") == 2
-    assert "the front has no such design: 'zzz'" in capsys.readouterr().err

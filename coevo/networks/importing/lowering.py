@@ -254,7 +254,8 @@ class _Walk:
             layers[0] = replace(layers[0], affine=claimed - weights if own else claimed)
             self._layers += [(step, layer) for layer in layers]
             sources = {self._value(name).written for name in self._active(operator)}
-            if len(layers) == 1 and len(sources) == 1:
+            beside = isinstance(operator.action, Elementwise) and self._large(operator)  # a constant, from DRAM
+            if len(layers) == 1 and len(sources) == 1 and not beside:
                 self._sources[len(self._layers) - 1] = sources.pop()
         computes = layers and not isinstance(operator.action, Move | Permutation | Padding)
         for i, name in enumerate(operator.outputs):

@@ -1,0 +1,166 @@
+"""The cost model ``measured``: times the network itself, on this machine or on a device that a command reaches.
+
+The accelerator's fields do not matter (`accelerators/device.yaml` stands for a device that is not modelled). What was
+measured is kept with the run: nothing is measured twice, and a run that is resumed ends with the same front. So is a
+failure. A network is measured whenever an optimiser wants to know its hardware, which those that look ahead do a lot:
+see the README for optimisers that do not, or let a predictor learn from few measurements.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from coevo.accelerator.machine import Accelerator
+from coevo.cost.device_command import MODEL, ask
+from coevo.cost.figures import ATTRIBUTES, NANOSECONDS_MHZ, Figures, Known
+from coevo.cost.timing import Device, Engine, Timing, export_onnx, measure, refuse_absent
+from coevo.design import Cost
+from coevo.errors import BackendError, RunError, SpecError
+from coevo.protocols import CostContext
+from coevo.workload import Workload
+
+
+class MeasuredSettings(BaseModel):
+    """What is run, where and how often.
+
+    Attributes:
+        engine: Runs the network on this machine.
+        device: Of this machine.
+        command: Measures on another device instead: a command with ``{model}`` in it, the path of an ONNX file, that
+            prints ``{"latency_ms": ...}``.
+        batch: Inputs at a time; figures are per batch.
+        threads: Cores of this machine that are used.
+        warm_up: Runs before the first that counts.
+        repeats: Runs of which the median counts.
+        energy: Whether energy is measured: by this machine's own counter (RAPL), or as ``energy_mj`` by the command.
+        time_limit_s: After which a command counts as hung [s].
+        attempt: Another number measures anew, e.g. to see how well two measurements agree.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    engine: Engine = "torch"
+    device: Device = "cpu"
+    command: str = ""
+    batch: int = Field(default=1, ge=1, le=65536)
+    threads: int = Field(default=1, ge=1, le=1024)
+    warm_up: int = Field(default=5, ge=0)
+    repeats: int = Field(default=30, ge=1)
+    energy: bool = False
+    time_limit_s: float = Field(default=60.0, gt=0)
+    attempt: int = 0
+
+    @model_validator(mode="after")
+    def _names_the_model(self) -> Self:
+        if self.command and MODEL not in self.command:
+            raise ValueError(f"the command must have {MODEL} in it, where the network's ONNX file is named")
+        return self
+
+
+class MeasuredCost:
+    """Runs networks and times them, one after the other (socket `CostModel`)."""
+
+    Settings: ClassVar[type[BaseModel]] = MeasuredSettings
+    of_network = True
+
+    def __init__(self, settings: Any) -> None:
+        self.settings: MeasuredSettings = settings
+        self._context = CostContext()
+        self._known = Known(["measured", settings.model_dump(mode="json")], NANOSECONDS_MHZ)
+
+    def attach(self, context: CostContext) -> None:
+        """Takes note of what the run knows.
+
+        Raises:
+            SpecError: This machine cannot measure so; the text says what to do.
+        """
+        self._context = context
+        self._known.memory = context.memory
+
+    @property
+    def unknown(self) -> frozenset[str]:
+        """All but the latency, and the energy where that is measured.
+
+        Raises:
+            SpecError: This machine cannot measure so.
+        """
+        own, s = not self.settings.command, self.settings
+        try:
+            refuse_absent(s.engine if own else "torch", s.device if own else "cpu", not own, s.energy and own)
+        except BackendError as error:
+            raise SpecError(str(error)) from None
+        return frozenset(ATTRIBUTES) - {"latency_cycles", *(("energy_pj",) if s.energy else ())}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """How was measured, and where; kept with the run, which may be reported from another machine."""
+        key = f"measured {self.settings!r}"
+        if key not in self._context.memory:
+            if not self._context.may_run:
+                return {}
+            self._context.memory[key] = self._place()
+        return {"measured": self._context.memory[key]}
+
+    def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:  # noqa: ARG002
+        """Measures every network that is new to the run.
+
+        Raises:
+            RunError: There is one, and nothing may be run.
+        """
+        return self._known.costs(pairs, lambda workload, _: _key(workload), self._measured)
+
+    def _measured(self, pairs: Sequence[tuple[Workload, Accelerator]]) -> Iterator[Figures]:
+        if not self._context.may_run:
+            raise RunError(
+                "the run folder lacks a measurement, and none is made by looking into it; go on with the run"
+            )
+        for workload, _ in pairs:
+            yield self._figures(workload)
+
+    def _figures(self, workload: Workload) -> Figures:
+        """Measures one network; whatever goes wrong is its own failure."""
+        settings = self.settings
+        if workload.source is None:
+            return Figures.failed(f"{workload.name} is no network that can be run")
+        try:
+            if settings.command:
+                with tempfile.TemporaryDirectory(prefix="coevo-") as folder:
+                    path = Path(folder) / "network.onnx"
+                    export_onnx(workload.source, settings.batch, path)
+                    return ask(settings.command, path, settings.time_limit_s, settings.energy)
+            timing = {name: getattr(settings, name) for name in Timing.__dataclass_fields__}
+            return Figures.measured(*measure(workload.source, Timing(**timing)))
+        except Exception as error:  # whatever a network's code or an engine raises
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            return Figures.failed(f"cannot be measured: {text[:300]}")
+
+    def _place(self) -> str:
+        settings = self.settings
+        batch = f"batch {settings.batch}"
+        if settings.command:
+            return f"{batch}, by {settings.command}"
+        where = settings.device if settings.device == "cuda" else f"{settings.threads} core(s) of {_processor()}"
+        return f"{batch}, {settings.engine}, median of {settings.repeats} runs, {where}"
+
+
+def _key(workload: Workload) -> str:
+    return workload.name if workload.source is None else workload.source.key
+
+
+def _processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+plugin = MeasuredCost
