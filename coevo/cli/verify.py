@@ -46,6 +46,8 @@ def verify(run_folder: str, backend: str, form: str, mapper: bool, seconds: floa
     designs = results.front.designs
     verdicts = verify_front(designs, Timeloop(way, seconds), mapper=mapper, jobs=jobs or cores())
     print(table(verdicts))
+    if way == "v4":
+        print("  energies of v4 are Accelergy's, by its own tables; cycles are to agree")
     write_atomically(folder / "verified.csv", verified_csv(verdicts, form))
     write_atomically(folder / "verified.json", verified_json(verdicts, form))
     print(f"verified by {backend}: {folder / 'verified.csv'}")

@@ -85,7 +85,7 @@ class TimeloopCost:
             form = timeloop.mapper(replace(form, mapping=None), about, self.settings.objective)
         try:
             found = evaluate_mapping(ours.layer, machine, form.mapping or ours.mapping)
-            form.nests  # noqa: B018 (raises where Timeloop cannot run the loops)
+            form.check()
         except ValueError as error:
             raise BackendError(f"{about}: {error}") from None
         return told(found, machine, form, timeloop.model(form, about))

@@ -47,11 +47,14 @@ def verified_section(verified: Mapping[str, Any] | None, ids: Collection[str]) -
     heads = _HEADS if searched else _HEADS[:-1]
     head = "".join(f"<th>{escape(title)}</th>" for title in heads)
     body = "".join(_row(row, len(heads)) for row in rows)
+    tables = (
+        " Timeloop’s energies are Accelergy’s, by its own tables." if (verified or {}).get("format") == "v4" else ""
+    )
     return (
         "<section id='section-verified'><h2>Verified by Timeloop</h2>"
         "<p class='caption'>Every layer that multiplies under its mapping, by our cost model and by Timeloop, both "
         "under Timeloop’s conventions: no filling and draining of the array, nothing kept on chip between layers, no "
-        "data movers. So these figures may be below the run’s. By layer: <code>verified.csv</code>.</p>"
+        f"data movers. So these figures may be below the run’s.{tables} By layer: <code>verified.csv</code>.</p>"
         f"<div class='scroll'><table class='ends'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         "</section>"
     )

@@ -33,6 +33,9 @@ TENSORS: Mapping[str, str] = {"weights": "Weights", "inputs": "Inputs", "outputs
 PIECES: Mapping[str, str] = {"weights": "W", "inputs": "I", "outputs": "O"}
 """The dim that runs over the pieces of an operand's word."""
 
+_ROUNDING = 1e-12
+"""What bandwidths are wider by: Timeloop rounds cycles up that its own arithmetic has put just above a whole number."""
+
 Fanout = tuple[int, int]
 """Columns and rows below a memory."""
 
@@ -121,7 +124,7 @@ class Form:
 
     def bandwidth(self, memory: Memory, words_per_cycle: float) -> float:
         """A memory's bandwidth [Timeloop word/cycle]."""
-        return words_per_cycle * memory.word_bits / self.word_bits
+        return words_per_cycle * memory.word_bits / self.word_bits * (1 + _ROUNDING)
 
     def word_energy_pj(self, memory: Memory, access_energy_pj: float) -> float:
         """What a Timeloop word costs of a memory's access [pJ]."""
@@ -157,6 +160,10 @@ class Form:
         inner = nests[-1]
         pieces = tuple((PIECES[operand], count) for operand, count in self.pieces.items())
         return [*nests[:-1], Nest(inner.temporal, (*pieces, *inner.x), inner.y)]
+
+    def check(self) -> None:
+        """Raises ValueError where Timeloop cannot run the mapping's loops, as `nests` says."""
+        len(self.nests)
 
     @cached_property
     def fanouts(self) -> list[Fanout]:

@@ -263,7 +263,7 @@ def _number(made: Imported, name: str, key: str, value: Any) -> float | None:
     if value is None:
         return None
     try:
-        number = float(value)
+        number = float(f"{float(value):.9g}")
     except (TypeError, ValueError):
         made.note(name, f"{key} {value!r} is no number (expressions are not evaluated); left out")
         return None

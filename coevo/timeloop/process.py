@@ -31,8 +31,10 @@ DOCUMENTATION = "https://timeloop.csail.mit.edu"
 _FRONT_END = """\
 import sys, pytimeloop.timeloopfe.v4 as tl
 spec = tl.Specification.from_yaml_files(*sys.argv[3:], jinja_parse_data=None)
-(tl.call_model if sys.argv[1] == "model" else tl.call_mapper)(spec, output_dir=sys.argv[2])
+call = tl.call_model if sys.argv[1] == "model" else tl.call_mapper
+sys.exit(call(spec, output_dir=sys.argv[2], return_proc=True).wait())
 """
+"""Run by a Python of its own: the front end prints, and the program that it starts may end its caller."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ FOLDER = "timeloop"
 
 _COMMENTS: Mapping[str, Sequence[str]] = {
     "architecture.yaml": (
-        "The machine, outermost memory first. A word is {bits} bits wide; bandwidths are words a cycle and instance.",
+        "The machine, outermost memory first. A word is {bits} bits wide; bandwidths are words a cycle and instance,",
+        "wider by 1e-12, lest Timeloop's rounding adds a cycle.",
     ),
     "ERT.yaml": (
         "Energies of coevo [pJ]: of a word of {bits} bits in every memory, of an operation, and of a cycle (leak).",

@@ -105,7 +105,7 @@ def _layer(costs: list[LayerCost], machine: Accelerator, seen: Accelerator, desi
     try:
         ours = evaluate_mapping(layer, seen, run.mapping)
         form = form_of(ours, seen)
-        form.nests  # noqa: B018 (raises where Timeloop cannot run the loops)
+        form.check()
     except ValueError as error:
         ours = _searched(layer, seen, design)
         form = form_of(ours, seen)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from machines import CASES, machine, mapping_of
+from timeloop_machines import CASES, machine, mapping_of
 
 from coevo.accelerator import load_template
 from coevo.cost import evaluate_mapping
@@ -190,7 +190,7 @@ def test_timeloops_own_mapper_can_give_the_mappings(tmp_path, monkeypatch, stand
 
 # -- coevo verify and export -----------------------------------------------------------------------------------
 
-RUN = ["run", "hardware_only", "--quiet", "--set", "budget.designs=12", "--set", "optimizer.population=6"]
+RUN = ["run", "hardware_only", "--quiet", "--set", "budget.designs=4", "--set", "optimizer.population=4"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from machines import CASES, machine, mapping_of
+from timeloop_machines import CASES, machine, mapping_of
 
 from coevo.accelerator import load_template
 from coevo.cost import evaluate_mapping

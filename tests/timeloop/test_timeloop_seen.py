@@ -1,0 +1,81 @@
+"""A design as Timeloop sees it: what of a run's own figures its conventions take away, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+from timeloop_machines import machine
+
+from coevo.accelerator import load_template
+from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
+from coevo.design import Design, Evaluation, FrontDesign, Network
+from coevo.timeloop import flat
+from coevo.verify.folder import timeloop_files
+from coevo.verify.seen import seen_designs
+from coevo.workload import Layer, Workload
+
+CHAIN = Workload(
+    "chain",
+    (
+        Layer("first", "conv", m=8, c=4, p=8, q=8),
+        Layer("second", "conv", m=8, c=8, p=8, q=8, follows=True),
+        Layer("third", "conv", m=8, c=8, p=8, q=8, follows=True),
+        Layer("pool", "pool", g=8, p=4, q=4, r=2, s=2, stride=(2, 2), follows=True),
+    ),
+)
+
+
+def found(built, workload=CHAIN, **settings):
+    (cost,) = AnalyticalCost(AnalyticalSettings(**settings)).evaluate([(workload, built)])
+    assert cost.violation == 0
+    evaluation = Evaluation("0123456789", (), {}, {}, (), 0.0, "", 0)
+    return FrontDesign(evaluation, Design((), Network("none", {}), built), workload, (cost,), None)
+
+
+def seen(design):
+    (one,) = seen_designs(design)
+    return one
+
+
+def test_layers_that_are_alike_are_seen_once_and_movers_not_at_all():
+    one = seen(found(machine()))
+    assert [layer.names for layer in one.layers] == [("first",), ("second", "third")]
+    assert [mover.layer.name for mover in one.movers] == ["pool"]
+    assert all(layer.remarks == () for layer in one.layers)
+    assert all(layer.ours.cycles == layer.run.cycles for layer in one.layers)
+
+
+def test_what_a_run_keeps_on_chip_passes_dram_for_timeloop():
+    one = seen(found(machine(), keep_on_chip=True))
+    kept = [layer for layer in one.layers if layer.run.layer.kept]
+    assert kept, "the run keeps something"
+    for layer in kept:
+        assert layer.form.layer.kept == ()
+        assert layer.remarks[0].startswith("the run keeps its ")
+        assert layer.ours.energy_pj[0].sum() > layer.run.energy_pj[0].sum()
+        assert flat.model_input(layer.form)["mapping.yaml"]
+
+
+def test_a_mapping_that_does_not_serve_is_searched_anew():
+    design = found(machine())
+    other = Design((), Network("none", {}), load_template("tiny").build({}))
+    one = seen(replace(design, design=other))  # with the costs, and so the mappings, of another machine
+    assert all("searched anew, since the run's does not serve" in layer.remarks[-1] for layer in one.layers)
+    assert all(layer.form.mapping == layer.ours.mapping for layer in one.layers)
+
+
+def test_filling_and_draining_the_array_is_no_cost_to_timeloop():
+    built = load_template("gemmini").build({})
+    one = seen(found(built))
+    slower = [layer for layer in one.layers if layer.run.cycles > layer.ours.cycles]
+    assert slower
+    assert all("filling and draining" in layer.remarks[0] for layer in slower)
+
+
+def test_layers_whose_names_no_file_system_has_get_folders_of_their_own():
+    names = ("a/b", "a b", "..", "ok")
+    work = Workload("odd", tuple(Layer(name, "conv", m=i + 2, c=2, p=4) for i, name in enumerate(names)))
+    files = timeloop_files(SimpleNamespace(design=found(machine(), work)))
+    folders = sorted({path.split("/")[2] for path in files if path.startswith("timeloop/flat/")})
+    assert folders == ["a_b", "a_b_2", "layer", "ok"]
