@@ -66,6 +66,7 @@ def test_all_files_are_written_and_named(coevo, run_folder):
         "weights.safetensors",
         "model.py",
         "model.onnx",
+        "timeloop",
         "README.md",
     }
     assert (code, err) == (0, "") and {file.name for file in folder.iterdir()} == names
