@@ -125,6 +125,8 @@ class LayerCost:
         tile_words: Words that one instance holds ``(memory, operand)``; 0 where it does not hold the operand.
         memory_cycles: Cycles that each memory alone would need ``(memory,)``.
         bytes_used: Bytes that the tiles occupy over all instances, on chip.
+        part: Which accelerator of a heterogeneous one runs the layer, the mapping having the levels of this part
+            alone; empty on a single accelerator.
     """
 
     layer: Layer
@@ -141,6 +143,7 @@ class LayerCost:
     tile_words: NDArray[np.float64]
     memory_cycles: NDArray[np.float64]
     bytes_used: float
+    part: str = ""
 
     @property
     def total_energy_pj(self) -> float:
@@ -161,6 +164,8 @@ class Cost:
         violation: 0, or > 0 if a layer has no valid mapping; the other figures are then 0.
         reason: Which layer and memory, how much was needed and how much there is; empty if all is well.
         detail: Gives `layers`; searches cost thousands of designs and look into few.
+        interval_cycles: From one inference to the next in a stream of them [cycle]; None where they run one after the
+            other: the latency.
     """
 
     memories: tuple[str, ...]
@@ -171,6 +176,7 @@ class Cost:
     violation: float = 0.0
     reason: str = ""
     detail: Callable[[], tuple[LayerCost, ...]] = field(repr=False, default=tuple)
+    interval_cycles: float | None = None
 
     @cached_property
     def layers(self) -> tuple[LayerCost, ...]:

@@ -15,7 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from coevo.accelerator.template import Template, load_template
+import yaml
+
+from coevo.accelerator.template import MachineTemplate, Template, load_template
 from coevo.errors import CoevoError, RunError
 from coevo.evaluate import JointSpace, Targets
 from coevo.evaluate.targets import Across
@@ -40,6 +42,14 @@ class Source:
     def of(file: str) -> Source:
         """Reads a file that was just loaded."""
         return Source(str(Path(file).resolve()), Path(file).read_text(encoding="utf-8"))
+
+    @staticmethod
+    def of_template(template: Template) -> Source:
+        """Takes a template's file; of one of several parts, the file with the parts' templates written in place."""
+        if isinstance(template, MachineTemplate):
+            return Source.of(template.file)
+        text = yaml.safe_dump(dict(template.content), sort_keys=False, allow_unicode=True)
+        return Source(str(Path(template.file).resolve()), text)
 
     @contextmanager
     def opened(self) -> Iterator[str]:
