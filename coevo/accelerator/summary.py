@@ -49,8 +49,8 @@ def _system(template: SystemTemplate) -> str:
     system, spec = template.build(), template.spec
     dram = system.memories[0]
     shared = (
-        f"  dram        {spec.dram.kind}, shared by all parts: {dram.words_per_access} x {dram.word_bits} bit an access "
-        f"of {_number(dram.read_energy_pj)} pJ, {dram.words_per_cycle:g} words a cycle of {system.clock_mhz:g} MHz"
+        f"  dram        {spec.dram.kind}, shared by all parts: {dram.words_per_access} x {dram.word_bits} bit in "
+        f"{_number(dram.read_energy_pj)} pJ, {dram.words_per_cycle:g} words a cycle of {system.clock_mhz:g} MHz"
     )
     blocks = [f"{_title(template)}\n{shared}"]
     for label, part in system.parts:

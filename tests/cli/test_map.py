@@ -87,7 +87,7 @@ def machines():
             yield pytest.param((name,), machine, id=name)
 
 
-@pytest.mark.parametrize(("name", "machine"), machines())
+@pytest.mark.parametrize(("name", "machine"), list(machines()))
 def test_every_shipped_machine_runs_a_layer(data, name, machine):
     (layer,) = data("--accelerator", *name, "--layer", CONV)["layers"]
     again = evaluate_mapping(
@@ -102,7 +102,7 @@ def test_every_shipped_machine_runs_a_layer(data, name, machine):
     assert sum(layer["energy_by_part_pj"].values()) == pytest.approx(layer["total_energy_pj"])
 
 
-@pytest.mark.parametrize(("name", "machine"), machines())
+@pytest.mark.parametrize(("name", "machine"), list(machines()))
 def test_the_text_is_ascii_in_80_columns(coevo, name, machine):
     out = coevo("map", "--accelerator", *name, "--layer", "m=64 c=64 p=56 q=56 r=3 s=3")[1]
     assert out.isascii() and "\x1b" not in out and max(map(len, out.splitlines())) <= 80
