@@ -215,7 +215,12 @@
 
   const key = (items) => make("div", { class: "key" }, items.map(([name, background]) => make("span", {}, make("i", { style: { background } }), name)));
 
-  const memoryColour = (i) => run.colours.memories[i % run.colours.memories.length];
+  // Beyond the last colour they come again, half as strong.
+  const paler = (colour) => `#${[1, 3, 5].map((at) => Math.round((parseInt(colour.slice(at, at + 2), 16) + 255) / 2).toString(16)).join("")}`;
+  const memoryColour = (i) => {
+    const colour = run.colours.memories[i % run.colours.memories.length];
+    return i < run.colours.memories.length ? colour : paler(colour);
+  };
 
   function machine(design) {
     const { facts, choices, memories, parts, pes, area_mm2: total, area } = design.machine;
