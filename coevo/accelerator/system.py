@@ -55,6 +55,11 @@ class System(Accelerator):
         return found
 
 
+def mapped_on(machine: Accelerator) -> dict[str, Accelerator]:
+    """Returns the accelerators that layers are mapped on, by label: the parts, or the machine itself, of no label."""
+    return dict(machine.parts) if isinstance(machine, System) else {"": machine}
+
+
 def system_of(
     name: str,
     clock_mhz: float,

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from coevo.accelerator.machine import Accelerator
-from coevo.accelerator.system import System
+from coevo.accelerator.system import System, mapped_on
 from coevo.cost.detail import evaluate_mapping, smallest_need
 from coevo.cost.kept import best_chain, buffer_of, choices, keeping_machine, without_place
 from coevo.cost.mapper import Found, Goal, find_mappings, mapping_of
@@ -84,7 +84,12 @@ class AnalyticalCost:
             ]
         else:
             plain = [(_none_kept(workload), machine) for workload, machine in pairs]
-            wanted = [(layer, one) for work, machine in plain for one in _single(machine) for layer, _ in work.repeats]
+            wanted = [
+                (layer, one)
+                for work, machine in plain
+                for one in mapped_on(machine).values()
+                for layer, _ in work.repeats
+            ]
             self._find(wanted, jobs)
             costs = [
                 self._system_cost(workload, machine) if isinstance(machine, System) else self._cost(workload, machine)
@@ -225,11 +230,6 @@ class AnalyticalCost:
         if found is None:
             raise ValueError(f"layer {layer.name} has no mapping on {label}")
         return on_system(_detail(layer, part, found), system, label)
-
-
-def _single(machine: Accelerator) -> tuple[Accelerator, ...]:
-    """The accelerators that layers are mapped on: the machine, or its parts."""
-    return tuple(part for _, part in machine.parts) if isinstance(machine, System) else (machine,)
 
 
 def _refuse_systems(machines: Iterable[Accelerator]) -> None:

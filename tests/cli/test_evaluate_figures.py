@@ -71,7 +71,10 @@ def test_layers_on_several_parts_say_which_and_the_figures_are_drawn(coevo):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--keep-on-chip",), "--keep-on-chip: nvdla_shidiannao has several parts, between which activations pass DRAM"),
+        (
+            ("--keep-on-chip",),
+            "--keep-on-chip: nvdla_shidiannao has several parts, between which activations pass DRAM",
+        ),
         (("--set", "dense.pe_array.rows=4"), "--set dense.pe_array.rows: no such name (did you mean "),
         (("--set", "depthwise.pe_array.rows=5"), "--set depthwise.pe_array.rows: 5 is not one of 4, 8, 12, 16"),
         (("--assign", "area"), "'area' is not one of 'edp', 'latency', 'energy', 'interval'"),

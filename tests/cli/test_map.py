@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coevo.accelerator import System, load_template
+from coevo.accelerator import load_template, mapped_on
 from coevo.cli import main
 from coevo.cli.layer import read_layer
 from coevo.cost import evaluate_mapping
@@ -76,18 +76,15 @@ def complaint(coevo):
     return call
 
 
-def machines():
-    """Every shipped machine by the options that name it: of several accelerators, each part."""
-    for name in sorted(set(list_data("accelerators"))):
-        machine = load_template(name).build()
-        if isinstance(machine, System):
-            for label, part in machine.parts:
-                yield pytest.param((name, "--part", label), part, id=f"{name}-{label}")
-        else:
-            yield pytest.param((name,), machine, id=name)
+MACHINES = [
+    pytest.param((name, *(("--part", label) if label else ())), machine, id=f"{name} {label}".strip())
+    for name in sorted(set(list_data("accelerators")))
+    for label, machine in mapped_on(load_template(name).build()).items()
+]
+"""Every shipped machine and the options that name it; of several accelerators each part."""
 
 
-@pytest.mark.parametrize(("name", "machine"), list(machines()))
+@pytest.mark.parametrize(("name", "machine"), MACHINES)
 def test_every_shipped_machine_runs_a_layer(data, name, machine):
     (layer,) = data("--accelerator", *name, "--layer", CONV)["layers"]
     again = evaluate_mapping(
@@ -102,7 +99,7 @@ def test_every_shipped_machine_runs_a_layer(data, name, machine):
     assert sum(layer["energy_by_part_pj"].values()) == pytest.approx(layer["total_energy_pj"])
 
 
-@pytest.mark.parametrize(("name", "machine"), list(machines()))
+@pytest.mark.parametrize(("name", "machine"), MACHINES)
 def test_the_text_is_ascii_in_80_columns(coevo, name, machine):
     out = coevo("map", "--accelerator", *name, "--layer", "m=64 c=64 p=56 q=56 r=3 s=3")[1]
     assert out.isascii() and "\x1b" not in out and max(map(len, out.splitlines())) <= 80
