@@ -125,6 +125,8 @@ class LayerCost:
         tile_words: Words that one instance holds ``(memory, operand)``; 0 where it does not hold the operand.
         memory_cycles: Cycles that each memory alone would need ``(memory,)``.
         bytes_used: Bytes that the tiles occupy over all instances, on chip.
+        part: Which accelerator of a heterogeneous one runs the layer, the mapping having the levels of this part
+            alone; empty on a single accelerator.
     """
 
     layer: Layer
@@ -141,6 +143,7 @@ class LayerCost:
     tile_words: NDArray[np.float64]
     memory_cycles: NDArray[np.float64]
     bytes_used: float
+    part: str = ""
 
     @property
     def total_energy_pj(self) -> float:
@@ -159,10 +162,12 @@ class Cost:
         area_mm2: Of the chip [mm2].
         peak_memory_bytes: Most bytes that the tiles of any one layer occupy on chip.
         violation: 0, or > 0 if a layer has no valid mapping; the other figures are then 0.
-        reason: Which layer and memory, how much was needed and how much there is; empty if all is well.
-            Figures that the model cannot tell (`CostModel.unknown`) are NaN.
+        reason: Which layer and memory, how much was needed and how much there is; empty if all is well. Figures that
+            the model cannot tell (`CostModel.unknown`) are NaN.
         detail: Gives `layers`; searches cost thousands of designs and look into few.
         std: Standard deviations of figures that are predicted, by attribute; empty for others.
+        interval_cycles: From one inference to the next in a stream of them [cycle]; None where they run one after the
+            other: the latency.
     """
 
     memories: tuple[str, ...]
@@ -174,6 +179,7 @@ class Cost:
     reason: str = ""
     detail: Callable[[], tuple[LayerCost, ...]] = field(repr=False, default=tuple)
     std: Mapping[str, float] = field(default_factory=dict)
+    interval_cycles: float | None = None
 
     @cached_property
     def layers(self) -> tuple[LayerCost, ...]:

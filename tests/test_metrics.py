@@ -20,6 +20,7 @@ GIVEN = {
 EXPECTED = {
     "error_pct": 12.5,
     "latency_ms": 2.0,  # 4e5 cycles at 200 MHz
+    "interval_ms": 2.0,  # one inference after the other
     "energy_mj": 3.0,
     "area_mm2": 5.0,
     "edp_mj_ms": 6.0,

@@ -28,7 +28,9 @@ Count = Annotated[int, Field(ge=1, le=65536)]
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Refuses fields that it does not know, values of another type and empty ones."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
@@ -40,7 +42,7 @@ class _Strict(BaseModel):
         return value
 
 
-class WordBits(_Strict):
+class WordBits(Strict):
     """Bits of a word of each operand."""
 
     weights: Bits
@@ -48,7 +50,7 @@ class WordBits(_Strict):
     outputs: Bits
 
 
-class MacSpec(_Strict):
+class MacSpec(Strict):
     """The multiplier-accumulator and what else a processing element has besides memories."""
 
     energy_pj: Positive | None = None
@@ -57,7 +59,7 @@ class MacSpec(_Strict):
     precision_scalable: bool = False
 
 
-class BusWidths(_Strict):
+class BusWidths(Strict):
     """Words of each operand that an array's buses move in a cycle; left out: filling and draining is hidden."""
 
     weights: Positive | None = None
@@ -65,7 +67,7 @@ class BusWidths(_Strict):
     outputs: Positive | None = None
 
 
-class PeArray(_Strict):
+class PeArray(Strict):
     """Shorthand for one fan-out, x = columns and y = rows."""
 
     rows: Count
@@ -75,7 +77,7 @@ class PeArray(_Strict):
     bus_words_per_cycle: BusWidths | None = None
 
 
-class Fanout(_Strict):
+class Fanout(Strict):
     """Instances of what lies below one instance of a memory."""
 
     x: Count = 1
@@ -84,7 +86,7 @@ class Fanout(_Strict):
     bus_words_per_cycle: BusWidths | None = None
 
 
-class DataflowSpec(_Strict):
+class DataflowSpec(Strict):
     """A dataflow of the template's own."""
 
     name: Name = "own"
@@ -93,7 +95,7 @@ class DataflowSpec(_Strict):
     stationary: str | None = None
 
 
-class MemorySpec(_Strict):
+class MemorySpec(Strict):
     """One memory; see `coevo.accelerator.machine.Memory` for the fields."""
 
     name: Name
@@ -122,25 +124,30 @@ def _form(value: object) -> Literal["short", "long"]:
     return "long" if isinstance(value, dict | BaseModel) else "short"
 
 
-class MachineSpec(_Strict):
-    """One complete machine: an accelerator file without ``schema`` and ``vary``."""
+class ChipSpec(Strict):
+    """What every chip has, of one accelerator or of several."""
 
     name: Name
     description: str
     technology_nm: Annotated[float, Field(ge=MIN_TECHNOLOGY_NM, le=MAX_TECHNOLOGY_NM)]
     clock_mhz: Positive
     word_bits: Annotated[Annotated[Bits, Tag("short")] | Annotated[WordBits, Tag("long")], Discriminator(_form)]
-    sram_cell: SramCell = "lstp"
-    mac: MacSpec = MacSpec()
     other_area_mm2: Annotated[float, Field(ge=0, le=1e12)] = 0.0
-    pe_array: PeArray | None = None
-    memories: Annotated[list[MemorySpec], Field(min_length=1)]
-    dataflow: Annotated[Annotated[str, Tag("short")] | Annotated[DataflowSpec, Tag("long")], Discriminator(_form)]
 
     def bits(self) -> tuple[int, int, int]:
         """Bits of a word of (weights, inputs, outputs)."""
         words = self.word_bits
         return (words, words, words) if isinstance(words, int) else (words.weights, words.inputs, words.outputs)
+
+
+class MachineSpec(ChipSpec):
+    """One complete machine: an accelerator file without ``schema`` and ``vary``."""
+
+    sram_cell: SramCell = "lstp"
+    mac: MacSpec = MacSpec()
+    pe_array: PeArray | None = None
+    memories: Annotated[list[MemorySpec], Field(min_length=1)]
+    dataflow: Annotated[Annotated[str, Tag("short")] | Annotated[DataflowSpec, Tag("long")], Discriminator(_form)]
 
     def operand_bits(self, memory: MemorySpec) -> list[int]:
         """Bits of a word of each operand that a memory holds."""

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from coevo.accelerator.machine import Accelerator, Memory
-from coevo.accelerator.template import Template
+from coevo.accelerator.system import System
+from coevo.accelerator.template import MachineTemplate, Template
+
+if TYPE_CHECKING:
+    from coevo.accelerator.schema import MachineSpec, MemorySpec
+    from coevo.accelerator.system_template import SystemTemplate
 
 
 def describe(template: Template) -> str:
@@ -14,36 +20,65 @@ def describe(template: Template) -> str:
 
     Figures that the file gives are marked ``*``; the others are derived from the technology.
     """
-    machine = template.build()
-    parts = (_head(template, machine), _memories(template, machine), _arithmetic(template, machine), _area(machine))
-    return "\n".join((*parts, _vary(template)))
+    if not isinstance(template, MachineTemplate):
+        return _system(template)  # type: ignore[arg-type]  # there are no others
+    machine, spec = template.build(), template.spec
+    text = (_title(template), _chip(machine, spec), "", _memories(machine, spec.memories), _arithmetic(machine, spec))
+    return "\n".join((*text, _area(machine), _vary(template)))
 
 
-def _head(template: Template, machine: Accelerator) -> str:
+def _title(template: Template) -> str:
+    return f"{template.name}: {template.description}\n  file        {template.file}"
+
+
+def _chip(machine: Accelerator, spec: MachineSpec) -> str:
     dataflow, bits = machine.dataflow, "/".join(map(str, machine.bits))
     keeps = f"keeps {dataflow.stationary}" if dataflow.stationary else "any order"
     return "\n".join(
         (
-            f"{template.name}: {template.description}",
-            f"  file        {template.file}",
-            f"  chip        {machine.technology_nm:g} nm ({template.spec.sram_cell} SRAM cells), "
+            f"  chip        {machine.technology_nm:g} nm ({spec.sram_cell} SRAM cells), "
             f"{machine.clock_mhz:g} MHz, {machine.pes} multipliers, words of {bits} bits (weights/inputs/outputs)",
             f"  dataflow    {dataflow.name}: columns unroll {' '.join(dataflow.x) or 'nothing'}, "
             f"rows unroll {' '.join(dataflow.y) or 'nothing'}, {keeps}",
-            "",
         )
     )
+
+
+def _system(template: SystemTemplate) -> str:
+    """A template of several parts: the shared DRAM, then every part with its own memories."""
+    system, spec = template.build(), template.spec
+    dram = system.memories[0]
+    shared = (
+        f"  dram        {spec.dram.kind}, shared by all parts: {dram.words_per_access} x {dram.word_bits} bit in "
+        f"{_number(dram.read_energy_pj)} pJ, {dram.words_per_cycle:g} words a cycle of {system.clock_mhz:g} MHz"
+    )
+    blocks = [f"{_title(template)}\n{shared}"]
+    for label, part in system.parts:
+        own = template.part_spec(label)
+        inside = _memories(part, own.memories, label)
+        lines = (f"{label}: of the template {part.name}", _chip(part, own), "", inside, _arithmetic(part, own))
+        blocks.append("\n".join((*lines, _area(part))))
+    return "\n\n".join((*blocks, f"{_chip_area(system)}\n{_vary(template)}"))
+
+
+def _chip_area(system: System) -> str:
+    parts = [(label, part.area_mm2) for label, part in system.parts]
+    rest = system.area_mm2 - sum(area for _, area in parts)
+    return _shares([*parts, ("other", rest if rest > 1e-9 * system.area_mm2 else 0.0)], system.area_mm2)
 
 
 _COLUMNS = ("memory", "kind", "holds", "instances", "capacity", "access", "read pJ", "write pJ", "leak mW", "area mm2")
 
 
-def _memories(template: Template, machine: Accelerator) -> str:
+def _memories(machine: Accelerator, specs: Sequence[MemorySpec], part: str = "") -> str:
+    """The memories; of a part those on chip, for the first is the DRAM that all share."""
+    prefix = f"{part}." if part else ""
+    triples = list(zip(machine.memories, machine.instances, specs, strict=True))[1 if part else 0 :]
     rows: list[Sequence[str]] = [(*_COLUMNS, "words/cycle (read, write, both)", "fan-out")]
-    for memory, count, spec in zip(machine.memories, machine.instances, template.spec.memories, strict=True):
+    for memory, count, spec in triples:
         rows.append(
             (
-                memory.name,
+                prefix + memory.name,
                 memory.kind + (f" ({spec.dram})" if spec.dram else ""),
                 "+".join(memory.holds),
                 str(count),
@@ -61,15 +96,15 @@ def _memories(template: Template, machine: Accelerator) -> str:
         "energy per access, leakage and area of one instance; * given by the file, others derived from the technology"
     )
     runs = "".join(
-        f"  {memory.name} runs the temporal loops {' '.join(memory.loops) or 'of no dim'} only\n"
-        for memory, spec in zip(machine.memories, template.spec.memories, strict=True)
+        f"  {prefix}{memory.name} runs the temporal loops {' '.join(memory.loops) or 'of no dim'} only\n"
+        for memory, _, spec in triples
         if spec.loops is not None
     )
     return f"{_table(rows)}\n  ({note})\n{runs}"
 
 
-def _arithmetic(template: Template, machine: Accelerator) -> str:
-    mac, spec = machine.mac, template.spec.mac
+def _arithmetic(machine: Accelerator, of: MachineSpec) -> str:
+    mac, spec = machine.mac, of.mac
     return (
         f"  multiplier  {_marked(mac.energy_pj, spec.energy_pj)} pJ, {_marked(mac.area_mm2, spec.area_mm2)} mm2, "
         f"leaks {_marked(mac.leakage_mw, spec.leakage_mw)} mW, each"
@@ -84,7 +119,10 @@ def _area(machine: Accelerator) -> str:
         if memory.kind != "dram"
     ]
     parts += [("multipliers", machine.mac.area_mm2 * machine.pes), ("other", machine.other_area_mm2)]
-    total = machine.area_mm2
+    return _shares(parts, machine.area_mm2)
+
+
+def _shares(parts: Sequence[tuple[str, float]], total: float) -> str:
     shown = " + ".join(f"{name} {_number(area)} ({100 * area / total:.0f} %)" for name, area in parts if area > 0)
     return f"  area        {_number(total)} mm2 = {shown}"
 

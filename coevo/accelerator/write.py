@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from coevo.accelerator.machine import DATAFLOWS, Accelerator, Interconnect, Memory
+from coevo.accelerator.system import System
+from coevo.accelerator.technology import DRAM_PJ_PER_BIT
 from coevo.accelerator.template import SCHEMA
 from coevo.workload import DIMS, OPERANDS
 
@@ -21,6 +23,8 @@ def template_data(machine: Accelerator, description: str) -> dict[str, Any]:
     Raises:
         ValueError: The machine has something that no template can say.
     """
+    if isinstance(machine, System):
+        return _system(machine, description)
     fans = [_fanout(memory) for memory in machine.memories]
     if not any(fans):
         fans[-1] = {"x": 1, "y": 1}
@@ -43,6 +47,32 @@ def template_data(machine: Accelerator, description: str) -> dict[str, Any]:
             for memory, fan in zip(machine.memories, fans, strict=True)
         ],
         "dataflow": _dataflow(machine),
+    }
+
+
+def _system(system: System, description: str) -> dict[str, Any]:
+    """A machine of several parts, their templates in place."""
+    dram = system.memories[0]
+    bits = dram.word_bits * dram.words_per_access
+    kinds = [kind for kind, energy_pj in DRAM_PJ_PER_BIT.items() if dram.read_energy_pj == energy_pj * bits]
+    if not kinds:
+        raise ValueError(f"the shared {dram.name} is of no kind that a template can name")
+    return {
+        "schema": SCHEMA,
+        "name": system.name,
+        "description": description,
+        "technology_nm": system.technology_nm,
+        "clock_mhz": system.clock_mhz,
+        "word_bits": dict(zip(OPERANDS, system.bits, strict=True)),
+        "other_area_mm2": system.shared_area_mm2,
+        "dram": {
+            "kind": kinds[0],
+            "words_per_access": dram.words_per_access,
+            "words_per_cycle": dram.words_per_cycle,
+        },
+        "parts": {
+            label: {"template": template_data(part, f"{label} of {system.name}")} for label, part in system.parts
+        },
     }
 
 

@@ -11,6 +11,7 @@ from coevo.errors import SpecError
 _KEYS = {
     "objectives": "experiments",
     "memories": "accelerators",
+    "parts": "accelerators",
     "family": "spaces",
     "optimizers": "experiments/comparisons",
     "models": "experiments/correlations",

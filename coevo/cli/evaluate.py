@@ -46,6 +46,8 @@ Examples:
 @click.option("--set", "choices", multiple=True, metavar=_PAIR, help="A `vary` field of --accelerator; repeatable.")
 @click.option("--objective", type=click.Choice(["edp", "latency", "energy"]), default="edp", show_default=True,
               help="What the mapper minimises.")  # fmt: skip
+@click.option("--assign", type=click.Choice(["edp", "latency", "energy", "interval"]),
+              help="What a heterogeneous accelerator's parts are chosen for; --objective if not given.")  # fmt: skip
 @click.option("--keep-on-chip", is_flag=True,
               help="Lets layers leave their outputs on chip for the next one, where they fit.")  # fmt: skip
 @click.option("--remap", is_flag=True, help="Searches the mappings again instead of using the design's.")
@@ -62,6 +64,7 @@ def evaluate(
     accelerator: str | None,
     choices: tuple[str, ...],
     objective: str,
+    assign: str | None,
     keep_on_chip: bool,
     remap: bool,
     figures: str | None,
@@ -82,10 +85,10 @@ def evaluate(
         known.workload if known is not None and network is None else read_workload(network, genes, shape, classes)
     )
     machine = _machine(accelerator, choices) if accelerator is not None or known is None else known.accelerator
-    if known is not None and network is None and accelerator is None and not remap and not keep_on_chip:
+    if known is not None and network is None and accelerator is None and not (remap or keep_on_chip or assign):
         layers = _given(design or "", workload, machine, known.mappings)
     else:
-        layers = _mapped(workload, machine, objective, keep_on_chip)
+        layers = _mapped(workload, machine, objective, assign, keep_on_chip)
     data = summary(workload, machine, layers) | _drawn(layers, machine, figures)
     print(json.dumps(data, indent=2) if as_json else _text(data, machine) + "\n" + bounds_text(layers, machine))
     if figures is not None and not as_json:
@@ -177,10 +180,19 @@ def _given(file: str, workload: Workload, machine: Accelerator, mappings: Mappin
         raise SpecError(f"{error}; --remap searches new mappings", file=file) from None
 
 
-def _mapped(workload: Workload, machine: Accelerator, objective: str, keep_on_chip: bool) -> tuple[LayerCost, ...]:
+def _mapped(
+    workload: Workload, machine: Accelerator, objective: str, assign: str | None, keep_on_chip: bool
+) -> tuple[LayerCost, ...]:
+    from coevo.accelerator import System
     from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 
-    settings = AnalyticalSettings.model_validate({"objective": objective, "keep_on_chip": keep_on_chip})
+    if isinstance(machine, System) and keep_on_chip:
+        raise SpecError(
+            f"{machine.name} has several parts, between which activations pass DRAM", field="--keep-on-chip"
+        )
+    if not isinstance(machine, System) and assign is not None:
+        raise SpecError(f"changes nothing: {machine.name} has no parts to choose from", field="--assign")
+    settings = AnalyticalSettings(objective=objective, assign=assign, keep_on_chip=keep_on_chip)  # type: ignore[arg-type]
     (cost,) = AnalyticalCost(settings).evaluate([(workload, machine)])
     if cost.violation > 0:
         raise SpecError(cost.reason)
@@ -198,7 +210,11 @@ def _drawn(layers: Sequence[LayerCost], machine: Accelerator, folder: str | None
 
 def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost]) -> dict[str, Any]:
     """Returns all figures of a workload on a machine as plain data, units in the names."""
+    from coevo.accelerator import System
+    from coevo.cost.parts import interval_cycles
+
     cycles = sum(layer.cycles for layer in layers)
+    interval = interval_cycles(layers, machine) if isinstance(machine, System) else cycles
     energy = sum(layer.total_energy_pj for layer in layers)
     by_memory = {
         memory.name: float(sum(layer.energy_pj[i].sum() for layer in layers)) / 1e9
@@ -210,6 +226,7 @@ def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost
         "accelerator": machine.name,
         "choices": dict(machine.choices),
         "latency_ms": cycles / (machine.clock_mhz * 1e3),
+        "interval_ms": interval / (machine.clock_mhz * 1e3),
         "energy_mj": energy / 1e9,
         "area_mm2": machine.area_mm2,
         "edp_mj_ms": energy / 1e9 * cycles / (machine.clock_mhz * 1e3),
@@ -221,6 +238,7 @@ def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost
         "layers": [
             {
                 "name": x.layer.name,
+                **({"part": x.part} if x.part else {}),
                 "kind": x.layer.kind,
                 "macs": x.layer.macs,
                 "cycles": x.cycles,
@@ -239,7 +257,9 @@ def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
     from coevo.report.energy import ratio
 
     lines = [f"{machine.name}: {machine.pes} multipliers, {machine.dataflow.name}, {machine.clock_mhz:g} MHz"]
-    for name, unit in (("latency", "ms"), ("energy", "mJ"), ("area", "mm2"), ("peak_memory", "KiB")):
+    apart = data["interval_ms"] != data["latency_ms"]
+    figures = (("latency", "ms"), *((("interval", "ms"),) if apart else ()), ("energy", "mJ"), ("area", "mm2"))
+    for name, unit in (*figures, ("peak_memory", "KiB")):
         lines.append(f"  {name.replace('_', ' '):12} {data[f'{name}_{unit.lower()}']:.6g} {unit}")
     lines.append(f"  {'MACs':12} {data['macs']:,}, {data['parameters']:,} parameters")
     lines.append(f"  {'utilization':12} {data['utilization']:.1%}")
@@ -247,17 +267,27 @@ def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
     if kept:
         lines.append(f"  {'kept on chip':12} outputs of {kept} of {len(data['layers'])} layers")
     lines.append("energy by part:")
-    total = data["energy_mj"]
+    total, by_part = data["energy_mj"], data["energy_by_part_mj"]
     lines += [
-        f"  {name:12} {value:.6g} mJ, {ratio(value, total):.1%}" for name, value in data["energy_by_part_mj"].items()
+        f"  {name:{max(12, *map(len, by_part))}} {value:.6g} mJ, {ratio(value, total):.1%}"
+        for name, value in by_part.items()
     ]
-    width = max(len(x["name"]) for x in data["layers"])
-    lines.append(
-        f"{'layer':{width}}  {'kind':11} {'MACs':>12} {'cycles':>12}  {'bound by':12} {'busy':>6} {'energy uJ':>12}"
-    )
+    return "\n".join((*lines, *_layer_lines(data["layers"])))
+
+
+def _layer_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per layer, with the part that runs it where there are several."""
+    width = max(len(x["name"]) for x in layers)
+    bound = max(12, *(len(x["bound_by"]) for x in layers))
+    part = max((len(x["part"]) for x in layers if "part" in x), default=0)
+    head = f"  {'part':{part}}" if part else ""
+    lines = [
+        f"{'layer':{width}}  {'kind':11}{head} {'MACs':>12} {'cycles':>12}  {'bound by':{bound}} {'busy':>6} "
+        f"{'energy uJ':>12}"
+    ]
     lines += [
-        f"{x['name']:{width}}  {x['kind']:11} {x['macs']:12,} {x['cycles']:12,.0f}  {x['bound_by']:12} "
-        f"{x['utilization']:6.1%} {x['energy_uj']:12.4g}"
-        for x in data["layers"]
+        f"{x['name']:{width}}  {x['kind']:11}" + (f"  {x['part']:{part}}" if part else "") + f" {x['macs']:12,} "
+        f"{x['cycles']:12,.0f}  {x['bound_by']:{bound}} {x['utilization']:6.1%} {x['energy_uj']:12.4g}"
+        for x in layers
     ]
-    return "\n".join(lines)
+    return lines

@@ -64,6 +64,7 @@ printed; a design file. Layers that it does not name are searched.
 @click.option("--accelerator", help="An accelerator template, instead of a design's machine.")
 @click.option("--set", "choices", multiple=True, metavar="PATH=VALUE",
               help="A field of --accelerator, e.g. memories.glb.size_kib=54; repeatable.")  # fmt: skip
+@click.option("--part", help="Which part of a heterogeneous accelerator, which is then the machine.")
 @click.option("--objective", type=click.Choice(["edp", "latency", "energy"]), default="edp", show_default=True,
               help="What the mapper minimises.")  # fmt: skip
 @click.option("--mapping", "file", metavar="FILE", help="Your own mapping: scored, and held against the best.")
@@ -81,6 +82,7 @@ def map_layers(
     only: tuple[str, ...],
     accelerator: str | None,
     choices: tuple[str, ...],
+    part: str | None,
     objective: str,
     file: str | None,
     front: bool,
@@ -91,6 +93,7 @@ def map_layers(
     if sum((design is not None, network is not None, bool(texts))) != 1:
         raise SpecError("give one of a design file, --layer and --network")
     workload, machine = _scene(design, texts, network, genes, shape, classes, accelerator, choices)
+    machine = _part(machine, part)
     layers = _chosen(workload.layers, only)
     mapped = _mapped(layers, [x.name for x in workload.layers], machine, objective, file)
     if front:
@@ -174,6 +177,21 @@ def _machine(name: str, choices: Sequence[str]) -> Accelerator:
         blamed = [text for text in choices if text.partition("=")[0].strip() == error.field]
         about = "" if blamed else f"{error.field}: "
         raise SpecError(about + error.problem, field="--set " + " ".join(blamed or choices)) from None
+
+
+def _part(machine: Accelerator, label: str | None) -> Accelerator:
+    """The machine, or the wanted one of its parts."""
+    from coevo.accelerator import System
+
+    parts = dict(machine.parts) if isinstance(machine, System) else {}
+    if label in parts:
+        return parts[label]
+    if label is not None:
+        problem = f"there is no part {label!r} {near(label, parts)}" if parts else f"{machine.name} has no parts"
+        raise SpecError(problem, field="--part")
+    if parts:
+        raise SpecError(f"{machine.name} has several parts; choose one of {', '.join(parts)}", field="--part")
+    return machine
 
 
 def _chosen(layers: Sequence[Layer], only: Sequence[str]) -> tuple[Layer, ...]:

@@ -1,23 +1,28 @@
 """The analytical cost model: the best mapping of every layer by loop-nest analysis.
 
 Latency is the sum of the layers' cycles (layers run one after the other), energy the sum of their energies.
-Distinct (layer, accelerator) pairs are mapped once, together, on all threads, and remembered.
+Distinct (layer, accelerator) pairs are mapped once, together, on all threads, and remembered. On a heterogeneous
+accelerator (`System`) every layer is mapped on every part, and `coevo.cost.parts` chooses among them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import System, mapped_on
 from coevo.cost.detail import evaluate_mapping, smallest_need
 from coevo.cost.kept import best_chain, buffer_of, choices, keeping_machine, without_place
 from coevo.cost.mapper import Found, Goal, find_mappings, mapping_of
+from coevo.cost.parts import Assignment, Choices, assign, on_system
 from coevo.design import Cost, LayerCost
+from coevo.errors import SpecError
 from coevo.workload import Kept, Layer, Workload
 
 Key = tuple[object, str]
@@ -35,12 +40,21 @@ class AnalyticalSettings(BaseModel):
         objective: What the mapper minimises per layer: energy x delay, latency or energy.
         keep_on_chip: Whether a layer may leave its outputs on chip for the next one (`coevo.cost.kept`); what is kept
             is what makes the sum of the layers' objectives least. Off as in Timeloop: all pass DRAM.
+        assign: What the parts of a heterogeneous accelerator are chosen for, layer by layer, or (``interval``) all
+            together; None: `objective`. Says nothing on a single accelerator.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     objective: Goal = "edp"
     keep_on_chip: bool = False
+    assign: Assignment | None = None
+
+    @model_serializer(mode="wrap")
+    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves ``assign`` out where it is not given: runs from before it are still the same experiments."""
+        data: dict[str, Any] = handler(self)
+        return {name: value for name, value in data.items() if name != "assign" or value is not None}
 
 
 class AnalyticalCost:
@@ -51,6 +65,7 @@ class AnalyticalCost:
     def __init__(self, settings: Any = None) -> None:
         self.settings: AnalyticalSettings = settings or AnalyticalSettings()
         self._known: dict[Key, Found | None] = {}
+        self._dram_cycles: dict[Key, float] = {}
 
     @property
     def additive(self) -> bool:
@@ -60,6 +75,7 @@ class AnalyticalCost:
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``."""
         if self.settings.keep_on_chip:
+            _refuse_systems(machine for _, machine in pairs)
             chains = [self._options(workload, machine) for workload, machine in pairs]
             self._find([pair for chain in chains for options in chain for pair in options.values()], jobs)
             costs = [
@@ -68,10 +84,20 @@ class AnalyticalCost:
             ]
         else:
             plain = [(_none_kept(workload), machine) for workload, machine in pairs]
-            self._find([(layer, machine) for workload, machine in plain for layer, _ in workload.repeats], jobs)
-            costs = [self._cost(workload, machine) for workload, machine in plain]
+            wanted = [
+                (layer, one)
+                for work, machine in plain
+                for one in mapped_on(machine).values()
+                for layer, _ in work.repeats
+            ]
+            self._find(wanted, jobs)
+            costs = [
+                self._system_cost(workload, machine) if isinstance(machine, System) else self._cost(workload, machine)
+                for workload, machine in plain
+            ]
         if len(self._known) > REMEMBERED:
             self._known.clear()
+            self._dram_cycles.clear()
         return costs
 
     def _find(self, pairs: Sequence[tuple[Layer, Accelerator]], jobs: int) -> None:
@@ -142,6 +168,75 @@ class AnalyticalCost:
             peak_memory_bytes=max(found.bytes_used for _, found, _ in mapped.values()),
             detail=detail,
         )
+
+    def _system_cost(self, workload: Workload, system: System) -> Cost:
+        names = tuple(memory.name for memory in system.memories)
+        for layer, _ in workload.repeats:
+            if all(self._known[_key(layer, part)] is None for _, part in system.parts):
+                violation, reason = smallest_need(layer, system)
+                return Cost(names, 0.0, 0.0, system.area_mm2, 0.0, violation, reason)
+        choices = self._choices(workload, system)
+        assigned = assign(choices, self.settings.assign or self.settings.objective)
+
+        def detail() -> tuple[LayerCost, ...]:
+            left = {layer.shape_key: row.copy() for (layer, _), row in zip(workload.repeats, assigned, strict=True)}
+            layers = []
+            for layer in workload.layers:
+                row = left[layer.shape_key]
+                place = int(np.flatnonzero(row)[0])
+                row[place] -= 1
+                layers.append(self._on_part(layer, system, place))
+            return tuple(layers)
+
+        used = [
+            self._known[_key(layer, part)]
+            for (layer, _), row in zip(workload.repeats, assigned, strict=True)
+            for (_, part), count in zip(system.parts, row, strict=True)
+            if count
+        ]
+        return Cost(
+            memories=names,
+            latency_cycles=choices.latency(assigned),
+            energy_pj=choices.energy(assigned),
+            area_mm2=system.area_mm2,
+            peak_memory_bytes=max(found.bytes_used for found in used if found is not None),
+            detail=detail,
+            interval_cycles=choices.interval(assigned),
+        )
+
+    def _choices(self, workload: Workload, system: System) -> Choices:
+        """What the layers cost on every part, all pairs being known."""
+        shape = len(workload.repeats), len(system.parts)
+        cycles, energy, dram = (np.full(shape, math.inf) for _ in range(3))
+        for i, (layer, _) in enumerate(workload.repeats):
+            for j, (_, part) in enumerate(system.parts):
+                found = self._known[_key(layer, part)]
+                if found is not None:
+                    scale = system.clock_mhz / part.clock_mhz
+                    cycles[i, j], energy[i, j] = found.cycles * scale, found.energy_pj
+                    dram[i, j] = self._dram(layer, part, found) * scale
+        return Choices(np.array([count for _, count in workload.repeats]), cycles, energy, dram)
+
+    def _dram(self, layer: Layer, part: Accelerator, found: Found) -> float:
+        """For how many of the part's cycles a layer keeps the DRAM busy."""
+        key = _key(layer, part)
+        if key not in self._dram_cycles:
+            self._dram_cycles[key] = float(_detail(layer, part, found).memory_cycles[0])
+        return self._dram_cycles[key]
+
+    def _on_part(self, layer: Layer, system: System, place: int) -> LayerCost:
+        label, part = system.parts[place]
+        found = self._known[_key(layer, part)]
+        if found is None:
+            raise ValueError(f"layer {layer.name} has no mapping on {label}")
+        return on_system(_detail(layer, part, found), system, label)
+
+
+def _refuse_systems(machines: Iterable[Accelerator]) -> None:
+    for machine in machines:
+        if isinstance(machine, System):
+            problem = f"{machine.name} has several parts, between which activations pass DRAM; remove keep_on_chip"
+            raise SpecError(problem, field="cost.keep_on_chip")
 
 
 def _none_kept(workload: Workload) -> Workload:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator, Dataflow, Memory
+from coevo.accelerator.system import System
 from coevo.cost.nest import Array, Window
 from coevo.cost.precision import mac_energy_pj
 from coevo.cost.refill import bus_cycles_per_bit, fold_cycles, refilled_array, refills
@@ -79,7 +80,12 @@ def levels_of(machine: Accelerator) -> tuple[tuple[int, ...], ...]:
 
     Levels part below a fan-out, below a memory whose array runs empty (even if of one lane: loops inside do not
     refill it), and where an operand is held again.
+
+    Raises:
+        TypeError: The machine is several accelerators; a layer is mapped on one of them.
     """
+    if isinstance(machine, System):
+        raise TypeError(f"{machine.name} has several parts; layers are mapped on one of {', '.join(machine.rows)}")
     levels: list[list[int]] = []
     for i, memory in enumerate(machine.memories):
         before = machine.memories[levels[-1][-1]] if levels else None

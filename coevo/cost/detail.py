@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coevo.accelerator.machine import DATA_MOVER, Accelerator
+from coevo.accelerator.system import System
 from coevo.cost.batch import Batch, batch_of_one, levels_of
 from coevo.cost.interconnect import Carried, Transport
 from coevo.cost.kept import buffer_of, folded, keeping_machine, kept_bits, with_place
 from coevo.cost.nest import Loop, tiles_of, traffic
+from coevo.cost.parts import on_system, part_of
 from coevo.cost.precision import mac_energy_pj, too_wide
 from coevo.cost.price import (
     Moved,
@@ -38,12 +40,15 @@ def evaluate_mapping(layer: Layer, machine: Accelerator, mapping: Mapping) -> La
     Args:
         layer: The layer.
         machine: The machine.
-        mapping: One level per memory of the machine, in its order.
+        mapping: One level per memory of the machine, in its order; of one part's, if it has several.
 
     Raises:
         ValueError: The mapping does not fit layer or machine, or what the layer is to keep does not; the text says
             which loop or memory, how much is needed and how much there is.
     """
+    if isinstance(machine, System):
+        label, own = part_of(mapping, machine)
+        return on_system(evaluate_mapping(layer, dict(machine.parts)[label], own), machine, label)
     wide = too_wide(layer, machine)
     if wide is not None:
         raise ValueError(f"layer {layer.name}: {wide[1]}")
@@ -196,7 +201,12 @@ def smallest_need(layer: Layer, machine: Accelerator) -> tuple[float, str]:
     """Returns why a layer has no valid mapping on a machine: relative excess (> 0), and memory, need and capacity.
 
     The smallest tile of a memory is one word of each operand that it holds, times what no loop outside it can run.
+    Of a machine of several parts it is the need of each, and the least excess.
     """
+    if isinstance(machine, System):
+        needs = {label: smallest_need(layer, part) for label, part in machine.parts}
+        reasons = "; ".join(f"{label}: {reason}" for label, (_, reason) in needs.items())
+        return min(excess for excess, _ in needs.values()), f"layer {layer.name} fits on no part: {reasons}"
     bits = dict(zip(OPERANDS, machine.bits_of(layer), strict=True))
     excess, text = 1.0, f"layer {layer.name} has no valid mapping on {machine.name}"
     wide = too_wide(layer, machine)

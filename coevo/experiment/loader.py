@@ -325,7 +325,7 @@ class Loader:
             "name": spec.name,
             "network": {"space": content(self.space.file), "fixed": spec.network.fixed},
             "accelerators": [
-                {"template": template.name, "file": content(template.file), "vary": entry.vary}
+                {"template": template.name, "file": template.content, "vary": entry.vary}
                 for template, entry in zip(self.templates, self._accelerators, strict=True)
             ],
             "objectives": list(spec.objectives),
@@ -347,7 +347,7 @@ class Loader:
             identity["warm_start"] = spec.warm_start.model_dump()
         if spec.targets is not None:
             identity["targets"] = {
-                label: {"template": t.template.name, "file": content(t.template.file), "set": dict(t.set)}
+                label: {"template": t.template.name, "file": t.template.content, "set": dict(t.set)}
                 for label, t in self.targets.items()
             }
             identity["across"] = spec.across or "worst"
@@ -404,13 +404,13 @@ class Loader:
         return Sources(
             Source.of(self.space.file),
             self.spec.network.fixed,
-            tuple((Source.of(t.file), v) for t, v in zip(self.templates, vary, strict=True)),
+            tuple((Source.of_template(t), v) for t, v in zip(self.templates, vary, strict=True)),
             self.task,
             self.deployment,
             self.cost.name,
             self.cost.settings.model_dump(mode="json"),
             str(Path(self.file).resolve()),
             {str(path): fingerprint(path) for path in self._plugins.values()},
-            tuple((label, Source.of(t.template.file), dict(t.set)) for label, t in self.targets.items()),
+            tuple((label, Source.of_template(t.template), dict(t.set)) for label, t in self.targets.items()),
             self.spec.across or "worst",
         )

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from coevo.accelerator.check import machine_flaw
+from coevo.accelerator.check import Flaw, machine_flaw
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import system_flaw, system_of
 from coevo.errors import SpecError, near
 from coevo.library import Document, FieldPath, read_yaml
 from coevo.mapping import Mapping
@@ -26,10 +27,24 @@ class _Network(_Strict):
     choices: dict[str, Any]
 
 
+class _System(_Strict):
+    """A machine of several parts, each with the shared DRAM as its outermost memory."""
+
+    name: str
+    clock_mhz: float
+    shared_area_mm2: float
+    parts: Annotated[dict[str, Accelerator], Field(min_length=1)]
+
+
+def _form(machine: object) -> Literal["one", "several"]:
+    """Which form of a machine is meant, so that a mistake is told of that form alone."""
+    return "several" if isinstance(machine, _System) or (isinstance(machine, dict) and "parts" in machine) else "one"
+
+
 class _Accelerator(_Strict):
     template: str
     choices: dict[str, Any]
-    machine: Accelerator
+    machine: Annotated[Annotated[Accelerator, Tag("one")] | Annotated[_System, Tag("several")], Discriminator(_form)]
 
 
 class _Mapped(_Strict):
@@ -94,8 +109,7 @@ def read_design(path: Path, target: str | None = None) -> DesignFile:
         head, file, place = _parsed(document, target)
     except (ValidationError, ValueError) as error:
         raise SpecError(str(error), file=document.file) from None
-    machine = replace(file.accelerator.machine, choices=tuple(file.accelerator.choices.items()))
-    _check_machine(document, machine, place)
+    machine = _checked(document, file.accelerator, (*place, "accelerator", "machine"))
     mappings = {name: _mapping(document, (*place, "mappings", name), levels) for name, levels in file.mappings.items()}
     for i, layer in enumerate(file.layers):
         if mappings and layer.name not in mappings:
@@ -127,9 +141,19 @@ def _mapping(document: Document, path: FieldPath, levels: list[dict[str, Any]]) 
         raise document.error(path, str(error)) from None
 
 
-def _check_machine(document: Document, machine: Accelerator, place: FieldPath) -> None:
-    """Refuses what no machine has; templates are checked far more closely."""
-    flaw = machine_flaw(machine)
+def _checked(document: Document, given: _Accelerator, place: FieldPath) -> Accelerator:
+    """The machine; refuses what no machine has (templates are checked far more closely)."""
+    machine, choices = given.machine, tuple(given.choices.items())
+    if isinstance(machine, _System):
+        for label, part in machine.parts.items():
+            _check(document, machine_flaw(part), (*place, "parts", label))
+        _check(document, system_flaw(machine.clock_mhz, machine.shared_area_mm2, machine.parts), place)
+        return system_of(machine.name, machine.clock_mhz, machine.parts, machine.shared_area_mm2, choices)
+    _check(document, machine_flaw(machine), place)
+    return replace(machine, choices=choices)
+
+
+def _check(document: Document, flaw: Flaw | None, place: FieldPath) -> None:
     if flaw is not None:
         path, problem = flaw
-        raise document.error((*place, "accelerator", "machine", *path), problem)
+        raise document.error((*place, *path), problem)

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from coevo.accelerator.machine import Accelerator, Memory
+from coevo.accelerator.system import System
 from coevo.design import FrontDesign, LayerCost
 from coevo.workload import PASSES, Layer
 
@@ -34,14 +35,30 @@ def _machine(machine: Accelerator, target: str) -> dict[str, Any]:
     return {
         "template": machine.name,
         "choices": [[path, str(value)] for path, value in machine.choices],
-        "facts": f"{of}{machine.technology_nm:g} nm, {machine.clock_mhz:g} MHz, dataflow {machine.dataflow.name}, "
+        "facts": f"{of}{_parts(machine)}{machine.technology_nm:g} nm, {machine.clock_mhz:g} MHz, "
+        f"dataflow {machine.dataflow.name}, "
         f"words of {'/'.join(str(bits) for bits in machine.bits)} bit (weights/inputs/outputs)",
         "clock_mhz": machine.clock_mhz,
         "pes": machine.pes,
         "area_mm2": machine.area_mm2,
         "area": [[part, _round(mm2)] for part, mm2 in area.items() if mm2 > 0],
         "memories": [_memory(memory, count) for memory, count in memories],
+        "parts": _first_memories(machine),
     }
+
+
+def _parts(machine: Accelerator) -> str:
+    if not isinstance(machine, System):
+        return ""
+    parts = (f"{label} ({part.name}, {part.pes} multipliers)" for label, part in machine.parts)
+    return f"the parts {' and '.join(parts)}: "
+
+
+def _first_memories(machine: Accelerator) -> dict[str, str]:
+    """What stands above the first memory on chip of every part, by that memory's name."""
+    if not isinstance(machine, System):
+        return {}
+    return {machine.memories[machine.rows[label][1]].name: f"{label}: {part.name}" for label, part in machine.parts}
 
 
 def _memory(memory: Memory, instances: int) -> dict[str, Any]:
@@ -81,6 +98,7 @@ def _bandwidth(memory: Memory) -> str:
 def _layer(cost: LayerCost) -> dict[str, Any]:
     return {
         "name": cost.layer.name,
+        **({"part": cost.part} if cost.part else {}),
         "kind": _kind(cost.layer),
         "shape": shape_text(cost.layer),
         "macs": cost.layer.macs,

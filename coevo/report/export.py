@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import System
 from coevo.accelerator.write import template_data
 from coevo.design import Cost, FrontDesign
 from coevo.library import scalar
@@ -82,10 +83,25 @@ def _targets(design: FrontDesign) -> dict[str, Any]:
 
 
 def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
-    machine = asdict(accelerator)
-    del machine["choices"]  # they stand beside the machine
+    machine = _system(accelerator) if isinstance(accelerator, System) else _machine(accelerator)
     facts = {"template": accelerator.name, "choices": dict(accelerator.choices), "machine": machine}
     return {"accelerator": facts}
+
+
+def _machine(accelerator: Accelerator) -> dict[str, Any]:
+    machine = asdict(accelerator)
+    del machine["choices"]  # they stand beside the machine
+    return machine
+
+
+def _system(system: System) -> dict[str, Any]:
+    """A machine of several parts: what `system_of` makes it from."""
+    return {
+        "name": system.name,
+        "clock_mhz": system.clock_mhz,
+        "shared_area_mm2": system.shared_area_mm2,
+        "parts": {label: _machine(part) for label, part in system.parts},
+    }
 
 
 def _mapped(design: FrontDesign, cost: Cost) -> dict[str, Any]:

@@ -214,6 +214,7 @@ def layer_data(cost: LayerCost, machine: Accelerator) -> dict[str, Any]:
     names = [memory.name for memory in machine.memories]
     return {
         "name": layer.name,
+        **({"part": cost.part} if cost.part else {}),
         "kind": layer.kind,
         "bounds": dict(zip(DIMS, layer.bounds, strict=True)),
         "stride": list(layer.stride),

@@ -220,15 +220,21 @@
 
   const key = (items) => make("div", { class: "key" }, items.map(([name, background]) => make("span", {}, make("i", { style: { background } }), name)));
 
-  const memoryColour = (i) => run.colours.memories[i % run.colours.memories.length];
+  // Beyond the last colour they come again, half as strong.
+  const paler = (colour) => `#${[1, 3, 5].map((at) => Math.round((parseInt(colour.slice(at, at + 2), 16) + 255) / 2).toString(16)).join("")}`;
+  const memoryColour = (i) => {
+    const colour = run.colours.memories[i % run.colours.memories.length];
+    return i < run.colours.memories.length ? colour : paler(colour);
+  };
 
   function machine(design) {
-    const { facts, choices, memories, pes, area_mm2: total, area } = design.machine;
+    const { facts, choices, memories, parts, pes, area_mm2: total, area } = design.machine;
     const levels = memories.flatMap((memory, i) => {
       const [x, y] = memory.fanout;
       const copies = memory.instances > 1 ? ` × ${memory.instances.toLocaleString("en")}` : "";
       const holds = `holds ${memory.holds.join(", ")}${memory.double_buffered ? "; double-buffered" : ""}`;
       return [
+        parts[memory.name] ? make("h3", {}, `Part ${parts[memory.name]}`) : null,
         make("div", { class: "level", style: { borderLeftColor: memoryColour(i) } },
           make("b", {}, memory.name), ` ${memory.size}${copies} `, make("span", {}, memory.kind), make("br"),
           make("span", {}, holds), make("br"), make("span", {}, `${memory.bandwidth}; ${memory.energy}`)),
@@ -315,10 +321,12 @@
 
   function layerTable(design) {
     const heads = ["Layer", "Kind", "Shape", "MACs", "Parameters", "Cycles", "Bound by", "Utilisation", "Energy [nJ]"];
-    const text = new Set([0, 1, 2, 6]);
+    const several = design.layers.some((layer) => layer.part);
+    if (several) heads.splice(1, 0, "Part");
+    const text = new Set(several ? [0, 1, 2, 3, 7] : [0, 1, 2, 6]);
     const body = design.layers.map((layer, i) => {
       const energy = sum(layer.energy_pj.flat()) + layer.mac_pj + layer.leakage_pj;
-      const cells = [layer.name, layer.kind, layer.shape, number(layer.macs), number(layer.parameters), number(layer.cycles),
+      const cells = [layer.name, ...(several ? [layer.part] : []), layer.kind, layer.shape, number(layer.macs), number(layer.parameters), number(layer.cycles),
         layer.bound_by, `${(100 * layer.utilization).toFixed(1)} %`, number(energy / 1e3)];
       return make("tr", { "data-layer": i, style: { cursor: "pointer" }, onclick: () => showLayer(design, i) },
         cells.map((cell, c) => make("td", { class: text.has(c) ? "text" : null }, cell)));
@@ -337,11 +345,13 @@
   }
 
   function nest(design, layer) {
-    const width = Math.max(...design.machine.memories.map((memory) => memory.name.length)) + 2;
+    const names = design.machine.memories.map((memory) => memory.name);
+    const width = Math.max(...names.map((name) => name.length)) + 2;
     let depth = 0;
     const line = (borderLeftColor, memory, text, note = "") => make("div", { style: { borderLeftColor } },
       memory.padEnd(width), "  ".repeat(depth), text, make("em", {}, note));
-    const lines = layer.mapping.flatMap(([memory, temporal, x, y], m) => {
+    const lines = layer.mapping.flatMap(([memory, temporal, x, y]) => {
+      const m = names.indexOf(memory);
       const loops = [["for", temporal, ""], ["parallel for", y, "  # rows"], ["parallel for", x, "  # columns"]]
         .flatMap(([word, pairs, note]) => pairs.map(([dim, bound]) => {
           const loop = line(memoryColour(m), memory, `${word} ${dim} in range(${bound}):`, note);

@@ -16,7 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from coevo.accelerator.template import Template, load_template
+import yaml
+
+from coevo.accelerator.template import MachineTemplate, Template, load_template
 from coevo.design import Network, digest
 from coevo.errors import CoevoError, RunError
 from coevo.evaluate import JointSpace, Targets
@@ -45,6 +47,14 @@ class Source:
     def of(file: str) -> Source:
         """Reads a file that was just loaded."""
         return Source(str(Path(file).resolve()), Path(file).read_text(encoding="utf-8"))
+
+    @staticmethod
+    def of_template(template: Template) -> Source:
+        """Takes a template's file; of one of several parts, the file with the parts' templates written in place."""
+        if isinstance(template, MachineTemplate):
+            return Source.of(template.file)
+        text = yaml.safe_dump(dict(template.content), sort_keys=False, allow_unicode=True)
+        return Source(str(Path(template.file).resolve()), text)
 
     @contextmanager
     def opened(self) -> Iterator[str]:

@@ -208,7 +208,7 @@ def test_failed_networks_are_nobodys_parents(parents: Context) -> None:
 
 
 def test_a_parent_whose_weights_are_gone_is_an_error_with_a_cure(parents: Context, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"weights of network .* are gone, and others start from them; put them back, or start the run anew"):
+    with pytest.raises(RunError, match=r"weights of network .* are gone, .*; put them back, or start the run anew"):
         score(replace(parents, folder=tmp_path), [network(stage1_kernel=5)], inherit_model.plugin, epochs=6)
 
 

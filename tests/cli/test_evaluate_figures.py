@@ -52,3 +52,39 @@ def test_a_folder_that_is_a_file_is_one_line(coevo):
     Path("f").write_text("")
     code, _, err = coevo(*COMMAND, "--figures", "f")
     assert code == 2 and err == "error: f: File exists\n"
+
+
+SYSTEM = ("evaluate", "--network", "digits_mbconv", "--input", "1x8x8", "--accelerator", "nvdla_shidiannao")
+
+
+def test_layers_on_several_parts_say_which_and_the_figures_are_drawn(coevo):
+    code, out, err = coevo(*SYSTEM, "--assign", "interval", "--figures", "f")
+    assert (code, err) == (0, "")
+    assert {path.name for path in Path("f").iterdir()} == FILES
+    assert "  interval " in out and "  dense.conv_buffer " in out and "  depthwise.sb " in out
+    figures = json.loads(coevo(*SYSTEM, "--assign", "interval", "--json")[1])
+    assert {layer["part"] for layer in figures["layers"]} == {"dense", "depthwise"}
+    assert figures["interval_ms"] < figures["latency_ms"]
+    assert sum(figures["energy_by_part_mj"].values()) == pytest.approx(figures["energy_mj"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--keep-on-chip",),
+            "--keep-on-chip: nvdla_shidiannao has several parts, between which activations pass DRAM",
+        ),
+        (("--set", "dense.pe_array.rows=4"), "--set dense.pe_array.rows: no such name (did you mean "),
+        (("--set", "depthwise.pe_array.rows=5"), "--set depthwise.pe_array.rows: 5 is not one of 4, 8, 12, 16"),
+        (("--assign", "area"), "'area' is not one of 'edp', 'latency', 'energy', 'interval'"),
+    ],
+)
+def test_what_a_machine_of_several_parts_cannot_be_asked_is_one_line(coevo, options, said):
+    code, _, err = coevo(*SYSTEM, *options)
+    assert code == 2 and said in err and "Traceback" not in err
+
+
+def test_parts_are_chosen_only_where_there_are_several(coevo):
+    code, _, err = coevo(*COMMAND, "--assign", "interval")
+    assert code == 2 and err == "error: --assign: changes nothing: eyeriss has no parts to choose from\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from coevo.accelerator import load_template
+from coevo.accelerator import load_template, mapped_on
 from coevo.cli import main
 from coevo.cli.layer import read_layer
 from coevo.cost import evaluate_mapping
@@ -76,10 +76,17 @@ def complaint(coevo):
     return call
 
 
-@pytest.mark.parametrize("name", sorted(set(list_data("accelerators"))))
-def test_every_shipped_machine_runs_a_layer(data, name):
-    (layer,) = data("--accelerator", name, "--layer", CONV)["layers"]
-    machine = load_template(name).build()
+MACHINES = [
+    pytest.param((name, *(("--part", label) if label else ())), machine, id=f"{name} {label}".strip())
+    for name in sorted(set(list_data("accelerators")))
+    for label, machine in mapped_on(load_template(name).build()).items()
+]
+"""Every shipped machine and the options that name it; of several accelerators each part."""
+
+
+@pytest.mark.parametrize(("name", "machine"), MACHINES)
+def test_every_shipped_machine_runs_a_layer(data, name, machine):
+    (layer,) = data("--accelerator", *name, "--layer", CONV)["layers"]
     again = evaluate_mapping(
         Layer("layer", "conv", m=8, c=4, p=6, q=6, r=3, s=3), machine, Mapping.from_data(layer["mapping"])
     )
@@ -92,9 +99,9 @@ def test_every_shipped_machine_runs_a_layer(data, name):
     assert sum(layer["energy_by_part_pj"].values()) == pytest.approx(layer["total_energy_pj"])
 
 
-@pytest.mark.parametrize("name", sorted(set(list_data("accelerators"))))
-def test_the_text_is_ascii_in_80_columns(coevo, name):
-    out = coevo("map", "--accelerator", name, "--layer", "m=64 c=64 p=56 q=56 r=3 s=3")[1]
+@pytest.mark.parametrize(("name", "machine"), MACHINES)
+def test_the_text_is_ascii_in_80_columns(coevo, name, machine):
+    out = coevo("map", "--accelerator", *name, "--layer", "m=64 c=64 p=56 q=56 r=3 s=3")[1]
     assert out.isascii() and "\x1b" not in out and max(map(len, out.splitlines())) <= 80
 
 
@@ -372,3 +379,10 @@ def test_a_layer_without_any_mapping_says_which_memory_how_much_it_needs_and_has
     )
     assert "layer wide" in line and "valid mapping" in line
     assert re.search(r"needs \d+ bytes .*has \d", line), line
+
+
+def test_a_machine_of_several_parts_is_mapped_part_by_part(complaint):
+    several = ("--accelerator", "nvdla_shidiannao", "--layer", CONV)
+    assert "--part: nvdla_shidiannao has several parts; choose one of dense, depthwise" in complaint(*several)
+    assert "--part: there is no part 'dens' (did you mean 'dense'?" in complaint(*several, "--part", "dens")
+    assert "--part: tpu has no parts" in complaint("--accelerator", "tpu", "--layer", CONV, "--part", "dense")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from exhaustive import GOALS, front, lowest, mapspace_size
 from eyeriss_like import eyeriss_like, timeloop_layers
 from small_machines import ALL, memory, random_layer, three_levels
 
-from coevo.accelerator import load_template
+from coevo.accelerator import load_template, mapped_on
 from coevo.accelerator.machine import DATAFLOWS
 from coevo.cost import evaluate_mapping
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
@@ -276,13 +277,13 @@ def test_tiles_that_are_left_out_since_they_had_better_be_grown_are_no_better():
 
 @pytest.mark.parametrize("template", list_data("accelerators"))
 def test_on_every_template_the_formulas_give_back_what_the_mapper_reports(template):
-    machine = load_template(template).build({})
-    for layer in (
+    layers = (
         Layer("dense", "conv", m=32, c=16, p=14, q=14, r=3, s=3),
         Layer("depthwise", "conv", g=16, p=14, q=14, r=3, s=3, stride=(2, 2)),
         Layer("linear", "linear", m=64, c=128),
         Layer("add", "add", g=16, c=2, p=7, q=7),
-    ):
+    )
+    for layer, machine in itertools.product(layers, mapped_on(load_template(template).build({})).values()):
         found = find_mapping(layer, machine)
         cost = evaluate_mapping(layer, machine, mapping_of(machine, layer.has_weights, found))
         assert cost.cycles == found.cycles

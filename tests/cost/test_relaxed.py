@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small_machines import ALL, memory
 
-from coevo.accelerator import load_template
+from coevo.accelerator import load_template, mapped_on
 from coevo.accelerator.machine import DATAFLOWS, Accelerator, Interconnect, Mac
 from coevo.cost.descent import improve_mapping
 from coevo.cost.detail import analyse, evaluate_mapping
@@ -351,15 +351,15 @@ def test_a_mapping_that_cannot_be_improved_is_returned_as_it_is():
     "file", sorted((Path(__file__).parents[2] / "accelerators").glob("*.yaml")), ids=lambda x: x.stem
 )
 def test_every_shipped_machine_scores_in_a_batch_as_alone(file):
-    shipped = load_template(str(file)).build()
-    best = find_mapping(CONV, shipped)
-    assert best is not None
-    mapping = mapping_of(shipped, True, best)
-    cost = evaluate_mapping(CONV, shipped, mapping)
-    found = score_mappings([(CONV, shipped, mapping)], "cpu")
-    assert found.cycles[0] == cost.cycles
-    total = cost.energy_pj.sum() + cost.mac_energy_pj + cost.leakage_pj
-    assert float(found.energy_pj[0]) == pytest.approx(total, rel=1e-12)
+    for shipped in mapped_on(load_template(str(file)).build()).values():
+        best = find_mapping(CONV, shipped)
+        assert best is not None
+        mapping = mapping_of(shipped, True, best)
+        cost = evaluate_mapping(CONV, shipped, mapping)
+        found = score_mappings([(CONV, shipped, mapping)], "cpu")
+        assert found.cycles[0] == cost.cycles
+        total = cost.energy_pj.sum() + cost.mac_energy_pj + cost.leakage_pj
+        assert float(found.energy_pj[0]) == pytest.approx(total, rel=1e-12)
 
 
 def test_mappings_of_one_order_keep_their_loops():

@@ -1,0 +1,129 @@
+"""Searches over machines of several parts: what a run keeps, and what it writes of a design."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from coevo.cost import evaluate_mapping
+from coevo.cost.parts import interval_cycles
+from coevo.errors import RunError, SpecError
+from coevo.experiment import load_experiment
+from coevo.report import read_design, write_report
+from coevo.study import load_results
+
+SYSTEM = """
+schema: 1
+name: pair
+description: Two of the small machine, one with half the array.
+technology_nm: 65
+clock_mhz: 100
+word_bits: 16
+dram: {words_per_cycle: 4}
+parts:
+  left: {template: machine.yaml}
+  right: {template: machine.yaml, set: {pe_array.rows: 2, clock_mhz: 50}}
+vary:
+  left.pe_array.rows: {any_of: [1, 2, 4, 8]}
+  right.memories.buffer.size_kib: {any_of: [1, 2, 8, 64]}
+"""
+
+REAL = (
+    "cost={name: analytical, assign: interval}",
+    "objectives=[interval, energy]",
+    "accelerators=[pair.yaml]",
+    "constraints={}",
+)
+
+
+@pytest.fixture
+def pair(workplace):
+    """Runs the experiment on the system; returns the study's results."""
+    (workplace / "pair.yaml").write_text(SYSTEM)
+
+    def start(*overrides, jobs=1, out="run"):
+        with load_experiment(workplace / "tiny.yaml", (*REAL, "budget.designs=16", *overrides)).study(
+            workplace / out, jobs
+        ) as study:
+            study.run()
+            return study.results()
+
+    return start
+
+
+def test_a_search_names_its_genes_by_part_and_jobs_change_nothing(pair):
+    one, two = pair(), pair(jobs=2, out="other")
+    assert {"pair.left.pe_array.rows", "pair.right.memories.buffer.size_kib"} <= set(one.genes)
+    assert one.evaluations == two.evaluations
+    assert one.space_sizes["hardware"] == 16
+    assert all(e.metrics["interval_ms"] <= e.metrics["latency_ms"] for e in one.evaluations if e.violation == 0)
+
+
+def test_a_change_in_a_parts_template_is_another_experiment(pair, workplace):
+    pair()
+    machine = workplace / "machine.yaml"
+    machine.write_text(machine.read_text().replace("words_per_cycle: 8", "words_per_cycle: 16"))
+    with pytest.raises(RunError, match=r"accelerators\.pair\.file\.parts\.left\.template\.memories\.buffer\.words_per"):
+        pair()
+
+
+def test_results_are_read_without_the_files_of_system_and_parts(pair, workplace):
+    made = pair()
+    for name in ("machine.yaml", "pair.yaml", "tiny.yaml"):
+        (workplace / name).unlink()
+    read = load_results(workplace / "run")
+    assert read.evaluations == made.evaluations
+    assert [d.design for d in read.front.designs] == [d.design for d in made.front.designs]
+    assert [d.cost.interval_cycles for d in read.front.designs] == [d.cost.interval_cycles for d in made.front.designs]
+
+
+@pytest.fixture
+def design(pair, workplace):
+    """The first design of a front, and its file."""
+    results = pair()
+    write_report(results, workplace / "run")
+    first = results.front.designs[0]
+    return first, workplace / "run" / "front" / f"{first.evaluation.id}.yaml"
+
+
+def test_a_design_file_gives_back_the_system_and_what_every_layer_costs(design):
+    first, file = design
+    read = read_design(file)
+    assert read.accelerator == first.design.accelerator
+    assert read.accelerator.choices == first.design.accelerator.choices
+    layers = [evaluate_mapping(layer, read.accelerator, read.mappings[layer.name]) for layer in read.workload.layers]
+    assert [x.part for x in layers] == [x.part for x in first.cost.layers]
+    assert sum(x.cycles for x in layers) == pytest.approx(first.cost.latency_cycles)
+    assert sum(x.total_energy_pj for x in layers) == pytest.approx(first.cost.energy_pj)
+    assert interval_cycles(layers, read.accelerator) == pytest.approx(first.cost.interval_cycles)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("parts", "left", "clock_mhz"), 1000, "parts.left.clock_mhz: 1000 is faster than the chip's 100"),
+        (("parts", "right", "technology_nm"), 7, "parts.right.technology_nm: must be that of the other parts"),
+        (("parts", "right", "bits"), [16, 0, 16], r"parts.right.bits\[1\]|parts.right.bits.1"),
+        (("clock_mhz",), 0, "clock_mhz: must be positive"),
+        (("parts",), {}, "parts"),
+    ],
+)
+def test_a_design_file_with_parts_that_cannot_be_is_refused_with_its_line(design, path, value, said):
+    _, file = design
+    data = yaml.safe_load(file.read_text())
+    here = data["accelerator"]["machine"]
+    for step in path[:-1]:
+        here = here[step]
+    here[path[-1]] = value
+    file.write_text(yaml.safe_dump(data, sort_keys=False))
+    with pytest.raises(SpecError, match=said) as caught:
+        read_design(file)
+    assert str(caught.value).startswith(f"{file}:")
+
+
+def test_the_page_says_which_part_runs_a_layer(design, workplace):
+    first, _ = design
+    page = (workplace / "run" / "report.html").read_text()
+    assert "the parts left (small, " in page
+    for x in first.cost.layers:
+        assert f'"name":"{x.layer.name}","part":"{x.part}"' in page
