@@ -12,7 +12,9 @@ from coevo.design import Cost, FrontDesign, LayerCost
 from coevo.errors import SpecError
 from coevo.timeloop.conventions import machine_seen
 from coevo.timeloop.form import Form
-from coevo.workload import Layer, Workload
+from coevo.workload import Workload
+
+_NO_LAYERS = "the run's cost model says nothing of layers: mapping and figures are the analytical model's"
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,15 @@ def seen_designs(found: FrontDesign) -> Iterator[SeenDesign]:
     for (target, machine), cost in zip(found.design.machines.items(), found.costs, strict=True):
         alike: dict[object, list[LayerCost]] = {}
         movers = []
-        for one in cost.layers:
+        for one in cost.layers or _searched(found.workload, machine, found.evaluation.id):
             if one.layer.has_weights:
                 alike.setdefault(one.layer.shape_key, []).append(one)
             else:
                 movers.append(one)
         seen = machine_seen(machine)
         layers = tuple(_layer(costs, machine, seen, found.evaluation.id) for costs in alike.values())
+        if not cost.layers:  # a table or a measurement gives no more than totals
+            layers = tuple(replace(x, remarks=(_NO_LAYERS, *x.remarks)) for x in layers)
         yield SeenDesign(found.evaluation.id, target, seen, layers, tuple(movers), cost)
 
 
@@ -107,7 +111,7 @@ def _layer(costs: list[LayerCost], machine: Accelerator, seen: Accelerator, desi
         form = form_of(ours, seen)
         form.check()
     except ValueError as error:
-        ours = _searched(layer, seen, design)
+        (ours,) = _searched(Workload(layer.name, (layer,)), seen, design)
         form = form_of(ours, seen)
         remarks.append(f"the mapping is searched anew, since the run's does not serve ({error})")
     names = tuple(cost.layer.name for cost in costs)
@@ -115,8 +119,9 @@ def _layer(costs: list[LayerCost], machine: Accelerator, seen: Accelerator, desi
     return SeenLayer(names, form, ours, run, () if same else tuple(remarks))
 
 
-def _searched(layer: Layer, machine: Accelerator, design: str) -> LayerCost:
-    (cost,) = AnalyticalCost().evaluate([(Workload(layer.name, (layer,)), machine)])
+def _searched(workload: Workload, machine: Accelerator, design: str) -> tuple[LayerCost, ...]:
+    """The best mappings by our own model."""
+    (cost,) = AnalyticalCost().evaluate([(workload, machine)])
     if cost.violation > 0:
         raise SpecError(f"design {design}: {cost.reason}")
-    return cost.layers[0]
+    return cost.layers

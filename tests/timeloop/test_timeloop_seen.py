@@ -65,6 +65,14 @@ def test_a_mapping_that_does_not_serve_is_searched_anew():
     assert all(layer.form.mapping == layer.ours.mapping for layer in one.layers)
 
 
+def test_a_run_that_gives_no_layers_is_judged_by_our_own_mappings():
+    design = found(machine())
+    bare = replace(design, costs=(replace(design.cost, detail=tuple),))
+    one, same = seen(bare), seen(design)
+    assert [x.ours.cycles for x in one.layers] == [x.ours.cycles for x in same.layers]
+    assert all(x.remarks[0].startswith("the run's cost model says nothing of layers") for x in one.layers)
+
+
 def test_filling_and_draining_the_array_is_no_cost_to_timeloop():
     built = load_template("gemmini").build({})
     one = seen(found(built))
