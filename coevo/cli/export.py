@@ -45,6 +45,7 @@ def export(run_folder: str, design: str, out: str | None, kinds: tuple[str, ...]
     A DESIGN is an id of the front or its beginning, a row of front.csv from 1, or `knee`. A network whose weights the
     run did not keep is trained once more, as the run did.
     """
+    from coevo.errors import SpecError
     from coevo.export import choose, design_files, readme
     from coevo.report.files import write_atomically
 
@@ -52,7 +53,12 @@ def export(run_folder: str, design: str, out: str | None, kinds: tuple[str, ...]
     files: dict[str, str | bytes] = dict(design_files(chosen))
     for kind, name in WRITERS.items():
         if kind in kinds or "all" in kinds:
-            files |= _writer(name)(chosen)
+            try:
+                files |= _writer(name)(chosen)
+            except SpecError as error:
+                if kind in kinds:
+                    raise
+                print(f"without {kind}: {error}")
     files["README.md"] = readme(chosen, list(files))
     folder = Path(out or Path(run_folder) / "export" / chosen.id)
     for file, content in files.items():

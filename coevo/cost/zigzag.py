@@ -22,11 +22,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import System
 from coevo.cost.detail import smallest_need
 from coevo.cost.precision import too_wide
 from coevo.cost.zigzag_input import NAMES, accelerator_data, mapping_data, ports, workload_data
 from coevo.design import Cost, LayerCost
-from coevo.errors import BackendError
+from coevo.errors import BackendError, SpecError
 from coevo.mapping import LevelMapping, Mapping
 from coevo.workload import OPERANDS, Layer, Workload
 
@@ -179,8 +180,11 @@ def score(layer: Layer, machine: Accelerator, settings: ZigzagSettings) -> Layer
     """Returns a layer as ZigZag scores it; None where a memory is too small or the multipliers too narrow for it.
 
     Raises:
+        SpecError: The machine has several parts.
         BackendError: ZigZag failed.
     """
+    if isinstance(machine, System):
+        raise SpecError(f"{machine.name} is several accelerators on one chip, which ZigZag is not told of")
     if too_wide(layer, machine) is not None:
         return None
     with tempfile.TemporaryDirectory(prefix="coevo-zigzag-") as folder:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import System
+from coevo.errors import SpecError
 from coevo.workload import Layer, Workload
 
 CONVENTIONS = (
@@ -16,7 +18,13 @@ CONVENTIONS = (
 
 
 def machine_seen(machine: Accelerator) -> Accelerator:
-    """Returns a machine whose arrays fill and drain at no cost."""
+    """Returns a machine whose arrays fill and drain at no cost.
+
+    Raises:
+        SpecError: It has several parts.
+    """
+    if isinstance(machine, System):
+        raise SpecError(f"{machine.name} is several accelerators on one chip, which Timeloop is not told of")
     never = (float("inf"),) * 3
     memories = tuple(replace(memory, systolic=False, bus_words_per_cycle=never) for memory in machine.memories)
     return replace(machine, memories=memories)

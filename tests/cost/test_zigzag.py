@@ -7,13 +7,16 @@ import math
 import pytest
 from small_machines import three_levels
 
-from coevo.accelerator import load_template
+from coevo.accelerator import System, load_template
 from coevo.cost.analytical import AnalyticalCost
 from coevo.cost.zigzag import ZigzagCost, ZigzagSettings, score
 from coevo.cost.zigzag_input import accelerator_data, axes_of, mapping_data, workload_data
-from coevo.errors import BackendError
+from coevo.errors import BackendError, SpecError
 from coevo.library import list_data, list_plugins
 from coevo.workload import Layer, Workload
+
+ONE_CHIP = [name for name in list_data("accelerators") if not isinstance(load_template(name).build({}), System)]
+"""Templates of one accelerator."""
 
 LAYER = Layer("a", "conv", m=8, c=4, p=4, q=4)
 NET = Workload(
@@ -32,7 +35,12 @@ def test_the_cost_models_are_listed_without_their_packages():
     assert {"analytical", "timeloop", "zigzag"} <= set(list_plugins("cost"))
 
 
-@pytest.mark.parametrize("template", list_data("accelerators"))
+def test_a_machine_of_several_parts_is_refused_in_one_line():
+    with pytest.raises(SpecError, match="nvdla_shidiannao is several accelerators on one chip, which ZigZag is not"):
+        ZigzagCost().evaluate([(NET, load_template("nvdla_shidiannao").build({}))])
+
+
+@pytest.mark.parametrize("template", ONE_CHIP)
 def test_every_templates_machine_can_be_told(template):
     machine = load_template(template).build({})
     data, axes = accelerator_data(machine, LAYER), axes_of(machine)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from coevo.accelerator import load_template
+from coevo.accelerator import System, load_template
 from coevo.errors import SpecError
 from coevo.library import list_data
 from coevo.timeloop import v4
+from coevo.timeloop.conventions import machine_seen
 from coevo.timeloop.form import Form
 from coevo.timeloop.importing import import_architecture
 from coevo.timeloop.text import yaml_text
 from coevo.workload import Layer
+
+ONE_CHIP = [name for name in list_data("accelerators") if not isinstance(load_template(name).build({}), System)]
+"""Templates of one accelerator."""
 
 ARCHITECTURE = """\
 architecture:
@@ -99,7 +103,12 @@ def test_what_was_not_understood_is_listed_and_stands_in_the_template(tmp_path):
     assert any(note.startswith("sums: words of 16 bits; here operands have 8 bits") for note in notes)
 
 
-@pytest.mark.parametrize("name", list_data("accelerators"))
+def test_a_machine_of_several_parts_is_refused_in_one_line():
+    with pytest.raises(SpecError, match="nvdla_shidiannao is several accelerators on one chip, which Timeloop is not"):
+        machine_seen(load_template("nvdla_shidiannao").build({}))
+
+
+@pytest.mark.parametrize("name", ONE_CHIP)
 def test_what_we_write_for_timeloop_comes_back(tmp_path, name):
     machine = load_template(name).build({})
     layer = Layer("all", "conv", n=2, g=2, m=2, c=2, p=2, q=2, r=2, s=2)
