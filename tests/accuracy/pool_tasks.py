@@ -35,6 +35,13 @@ def _log_and_add(shared: int, argument: tuple[float, str]) -> int:
     return shared
 
 
+def _span(_: int, seconds: float) -> tuple[float, float]:
+    """Returns when it began and ended, by the machine's clock."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic()
+
+
 def _server(_: int, seconds: float) -> int:
     """Returns the process id of the server, of which every thread of a worker has one."""
     time.sleep(seconds)
