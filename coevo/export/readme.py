@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from coevo.accelerator.system import System
 from coevo.design import EXTRAS
 from coevo.export.chosen import Chosen
 
@@ -18,9 +19,7 @@ objective of the run:
 
     coevo evaluate design.yaml --accelerator {file}{options}""",
     "mapping": """\
-`{file}`: the mapping of every layer{target}. It is scored and held against the best one:
-
-    coevo map design.yaml{on} --mapping {file}""",
+`{file}`: the mapping of every layer{target}.{scored}""",
     "weights.safetensors": """\
 `weights.safetensors`: the weights, in the names of `model.py`{rounded}.
 
@@ -89,7 +88,7 @@ def _paragraph(chosen: Chosen, file: str, files: Sequence[str]) -> Iterator[str]
         file=file,
         target=f" of the target {label}" if label else "",
         options=_options(chosen),
-        on=f" --accelerator accelerator-{label}.yaml" if label else "",
+        scored=_scored(chosen, file, label),
         rounded=", as they are after rounding" if bits else "",
         integers="bit widths as QuantizeLinear and DequantizeLinear" if bits else "float32",
         input=" x ".join(map(str, graph.input)) if graph is not None else "",
@@ -97,6 +96,14 @@ def _paragraph(chosen: Chosen, file: str, files: Sequence[str]) -> Iterator[str]
         # Read back, a rounded network is in words of the machine's width: another cost.
         again="" if bits or chosen.run.sources.deployment else f"\n\n    {_again(chosen, files)}",
     )
+
+
+def _scored(chosen: Chosen, file: str, label: str) -> str:
+    """What scores mappings; nothing does those of several parts together, whose levels are of one part each."""
+    if any(isinstance(machine, System) for machine in chosen.design.design.machines.values()):
+        return " Its levels say which part a layer runs on."
+    on = f" --accelerator accelerator-{label}.yaml" if label else ""
+    return f" It is scored and held against the best one:\n\n    coevo map design.yaml{on} --mapping {file}"
 
 
 def _again(chosen: Chosen, files: Sequence[str]) -> str:
@@ -110,4 +117,6 @@ def _options(chosen: Chosen) -> str:
     settings = chosen.run.sources.cost_settings
     objective = settings.get("objective", "edp")
     text = "" if objective == "edp" else f" --objective {objective}"
+    if settings.get("assign"):
+        text += f" --assign {settings['assign']}"
     return text + (" --keep-on-chip" if settings.get("keep_on_chip") else "")
