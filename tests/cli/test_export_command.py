@@ -227,3 +227,33 @@ def test_every_target_has_its_machine_and_mappings(coevo, own_run, tmp_path, mon
     assert len(commands) == 5
     for command in commands:
         assert coevo(*command.split())[0] == 0
+
+
+PARTS = """\
+schema: 1
+name: parts
+network: {space: digits_mbconv}
+accelerators: [nvdla_shidiannao]
+objectives: [interval, energy]
+deployment: {channels: 1, resolution: 8, classes: 10}
+cost: {name: analytical, assign: interval}
+budget: {designs: 3}
+"""
+
+
+def test_a_machine_of_several_parts_goes_without_timeloop_and_its_commands_give_the_runs_figures(
+    coevo, tmp_path, monkeypatch
+):
+    (tmp_path / "parts.yaml").write_text(PARTS)
+    run = made(tmp_path / "run", str(tmp_path / "parts.yaml"))
+    code, out, err = coevo("export", run, "1", "--untrained", "-o", tmp_path / "out")
+    assert (code, err) == (0, "") and "without timeloop: nvdla_shidiannao is several accelerators" in out
+    monkeypatch.chdir(tmp_path / "out")
+    commands = re.findall(r"^    coevo (.*)$", (tmp_path / "out" / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 3
+    interval = float(rows(run)[0]["interval_ms"])
+    for command in commands:
+        code, out, err = coevo(*command.split())
+        assert (code, err) == (0, "")
+        assert float(re.search(r"interval +([\d.e-]+) ms", out)[1]) == pytest.approx(interval, rel=1e-5)
+    assert coevo("export", run, "1", "--to", "timeloop")[0] == 2
