@@ -27,6 +27,9 @@ from coevo.errors import CoevoError
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+KEEPING = ("run", "compare", "correlate")
+"""Commands that keep what they have done and go on from there."""
+
 
 def _version() -> str:
     try:
@@ -64,7 +67,7 @@ def _run(arguments: list[str] | None) -> int:  # noqa: PLR0911 (one return per w
     except click.ClickException as error:
         return _complain(error.format_message())
     except (KeyboardInterrupt, click.exceptions.Abort):
-        print("\ninterrupted; nothing evaluated is lost, the same command goes on", file=sys.stderr)
+        print(f"\ninterrupted; {_what_remains(arguments)}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe has gone; silence Python's own complaint at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,6 +86,12 @@ def _run(arguments: list[str] | None) -> int:  # noqa: PLR0911 (one return per w
         file, line = plugin
         return _complain(f"{file}:{line}: the plug-in fails: {type(error).__name__}: {error}")
     return 0
+
+
+def _what_remains(arguments: list[str] | None) -> str:
+    given = sys.argv[1:] if arguments is None else arguments
+    goes_on = bool(given) and given[0] in KEEPING
+    return "nothing evaluated is lost, the same command goes on" if goes_on else "the same command begins anew"
 
 
 def _complain(text: str) -> int:

@@ -22,7 +22,7 @@ from functools import cached_property
 from coevo.accelerator.machine import Accelerator, Memory
 from coevo.mapping import LevelMapping, Loop
 from coevo.mapping import Mapping as LoopMapping
-from coevo.workload import DIMS, OPERANDS, RELEVANT, Layer
+from coevo.workload import DIMS, OPERANDS, Layer
 
 LETTERS: Mapping[str, str] = {dim: dim.upper() for dim in DIMS}
 """Timeloop's names of our dims: it takes one letter each."""
@@ -108,11 +108,6 @@ class Form:
     def compute_energy_pj(self) -> float:
         """Energy of one of these [pJ]."""
         return self.mac_energy_pj * self.layer.operations / self.computes
-
-    def dims_of(self, operand: str) -> list[str]:
-        """Letters of the dims that move an operand's tile."""
-        letters = [LETTERS[dim] for dim in DIMS if dim in RELEVANT[operand]]
-        return letters + [PIECES[operand]] * (operand in self.pieces)
 
     def holds(self, memory: Memory) -> list[str]:
         """Operands of the layer that a memory holds."""

@@ -191,3 +191,21 @@ def test_the_python_interface_gives_what_its_docstring_shows(tmp_path):
     inspected = evaluator.inspect(genomes[0], train=False)
     assert inspected.cost.layers and inspected.accuracy is None
     assert set(coevo.__all__) <= set(coevo._HOMES)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["run", "quickstart"], "nothing evaluated is lost, the same command goes on"),
+        (["lut", "build", "quickstart"], "the same command begins anew"),
+    ],
+)
+def test_after_ctrl_c_it_says_whether_the_same_command_goes_on(capsys, monkeypatch, command, said):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("coevo.experiment.load_experiment", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        main(command)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.strip() == f"interrupted; {said}"
