@@ -51,6 +51,15 @@ dataflow: {name: mine, x: [m], y: [c], stationary: inputs}
     assert load_template(str(tmp_path / "again.yaml")).build() == machine
 
 
+def test_a_chip_of_several_parts_keeps_its_clock_bandwidth_and_area_beside_them(tmp_path):
+    chosen = {"other_area_mm2": 0.3, "dram.words_per_cycle": 7, "dram.kind": "lpddr5", "depthwise.clock_mhz": 400}
+    machine = load_template("nvdla_shidiannao").build(chosen)
+    (tmp_path / "again.yaml").write_text(accelerator_yaml(machine, "Again"))
+    again = load_template(str(tmp_path / "again.yaml")).build()
+    assert again == machine and again.area_mm2 == machine.area_mm2
+    assert again.area_mm2 - load_template("nvdla_shidiannao").build().area_mm2 == pytest.approx(0.3)
+
+
 def test_what_no_template_can_say_is_not_left_out_silently():
     machine = load_template("eyeriss").build()
     odd = replace(machine, memories=(replace(machine.memories[0], cluster_size=4), *machine.memories[1:]))

@@ -35,6 +35,22 @@ def test_the_cost_models_are_listed_without_their_packages():
     assert {"analytical", "timeloop", "zigzag"} <= set(list_plugins("cost"))
 
 
+def test_a_layer_for_which_zigzag_finds_no_loops_makes_the_design_infeasible_and_any_other_failure_is_told(monkeypatch):
+    failures = {"NoValidLoopOrderingFoundException": "no order", "KeyError": "oh"}
+
+    def fail(name):
+        def search(*_):
+            raise type(name, (Exception,), {})(failures[name])
+
+        monkeypatch.setattr("coevo.cost.zigzag.search", search)
+
+    fail("NoValidLoopOrderingFoundException")
+    assert score(LAYER, three_levels(), ZigzagSettings()) is None
+    fail("KeyError")
+    with pytest.raises(BackendError, match=r"layer a on .*: ZigZag failed: KeyError: oh"):
+        score(LAYER, three_levels(), ZigzagSettings())
+
+
 def test_a_machine_of_several_parts_is_refused_in_one_line():
     with pytest.raises(SpecError, match="nvdla_shidiannao is several accelerators on one chip, which ZigZag is not"):
         ZigzagCost().evaluate([(NET, load_template("nvdla_shidiannao").build({}))])

@@ -15,8 +15,10 @@ from coevo.correlate.costs import compare_costs
 from coevo.cost.figures import Figures
 from coevo.cost.layer_table import write_table
 from coevo.cost.lut import LutCost
+from coevo.cost.mixed import plugin as mixed
 from coevo.errors import DataError, RunError, SpecError
 from coevo.experiment import load_experiment
+from coevo.protocols import CostContext
 from coevo.report import read_design, write_report
 from coevo.study import load_results
 from coevo.study.costs import KeptFigures
@@ -155,6 +157,14 @@ def test_each_figure_of_a_mixed_model_is_its_own_models(run):
     for evaluation in both:
         assert evaluation.metrics["latency_ms"] == pytest.approx(3 * known[evaluation.id]["latency_ms"])
         assert evaluation.metrics["energy_mj"] == pytest.approx(known[evaluation.id]["energy_mj"])
+
+
+def test_a_mixed_model_looks_at_the_network_if_one_of_its_parts_does():
+    network, layers = {"name": "measured"}, {"name": "analytical"}
+    for sections, wanted in (((network, layers), True), ((layers, network), True), ((layers, layers), False)):
+        model = mixed(mixed.Settings(**dict(zip(("latency", "energy"), sections, strict=True))))
+        model.attach(CostContext())
+        assert model.of_network is wanted
 
 
 def test_what_one_part_of_a_mixed_model_finds_infeasible_is(workplace, table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from coevo.correlate.costs import compare_costs
 from coevo.errors import SpecError
 from coevo.experiment import load_experiment
 from coevo.study import load_results
+from coevo.study.truth import with_truth
 
 FAKES = Path(__file__).parents[1] / "evaluate" / "codesign_fakes.py"
 PREDICTOR = f"cost={{name: predictor, of: {{name: '{FAKES}:CostModel'}}, samples: 60, learner: gaussian_process}}"
@@ -68,6 +70,30 @@ def test_the_front_is_scored_by_the_true_model_too_and_a_report_shows_both(run, 
     assert "and mean error" in known
     report = load_results(workplace / "run")
     assert (report.facts, report.front.rows()) == (results.facts, results.front.rows())
+
+
+class Refusing:
+    """Stands for a model that finds the first design infeasible."""
+
+    def __init__(self, costs):
+        self.truth, self._costs = self, costs
+
+    def evaluate(self, pairs, jobs=1):
+        return [
+            replace(cost, violation=1.0, reason="too large") if i == 0 else cost for i, cost in enumerate(self._costs)
+        ]
+
+
+def test_a_design_that_the_true_model_finds_infeasible_is_not_on_its_front_and_has_no_true_figures(run, workplace):
+    results = run()
+    designs = results.front.designs
+    truth = Refusing([design.cost for design in designs])
+    joint = load_experiment(workplace / "tiny.yaml").joint
+    first, *others = with_truth(designs, results.objectives, truth, joint, 1)
+    assert first.truth == {"true_front": 0.0}
+    assert all(design.truth["true_front"] == 1.0 and "true_latency_ms" in design.truth for design in others)
+    (alone,) = with_truth(designs[:1], results.objectives, Refusing([designs[0].cost]), joint, 1)
+    assert alone.truth == {"true_front": 0.0}
 
 
 def test_a_mixed_models_prediction_is_held_against_its_own_truth(run):
