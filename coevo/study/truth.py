@@ -47,7 +47,7 @@ def with_truth(
                 quantity = METRICS[name].quantity
                 value = _figure(design, own, quantity, joint)
                 truth[i] |= {} if math.isnan(value) else {f"true_{quantity.column}": value}
-    stands = nondominated(values, violation) & (violation == 0)
+    stands = nondominated(values, violation)
     return tuple(
         replace(design, costs=own, truth={**known, "true_front": float(on_front)})
         for design, own, known, on_front in zip(designs, costs, truth, stands, strict=True)
