@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from coevo.accelerator.machine import DATA_MOVER, Memory
 from coevo.mapping import Loop
@@ -38,6 +38,12 @@ class Directive:
     order: Sequence[str] = ()
     split: int = 0
     unlinked: Sequence[str] = ()
+
+    @property
+    def lanes(self) -> dict[str, Any]:
+        """What both formats say of lanes in the same words."""
+        split = {"split": self.split} if self.kind == "spatial" else {}
+        return split | ({"no_link_transfer": list(self.unlinked)} if self.unlinked else {})
 
 
 def mapping(form: Form) -> Iterator[Directive]:

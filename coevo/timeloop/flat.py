@@ -140,12 +140,7 @@ def spelt(said: Directive) -> dict[str, Any]:
     if said.kind == "keep":
         return {**target, "keep": list(said.keep), "bypass": list(said.bypass)}
     factors = " ".join(f"{letter}={bound}" for letter, bound in said.factors.items())
-    loops: dict[str, Any] = {**target, "factors": factors, "permutation": "".join(said.order)}
-    if said.kind == "spatial":
-        loops["split"] = said.split
-    if said.unlinked:
-        loops["no_link_transfer"] = list(said.unlinked)
-    return loops
+    return {**target, "factors": factors, "permutation": "".join(said.order), **said.lanes}
 
 
 def model_input(form: Form) -> dict[str, dict[str, Any]]:

@@ -66,17 +66,13 @@ def spelt(said: Directive) -> dict[str, Any]:
         kept = {"keep": list(said.keep), "bypass": list(said.bypass)}
         return {"target": said.memory.name, "type": "dataspace", **kept}
     target = said.memory.name if said.kind == "temporal" else lanes_below(said.memory)
-    loops: dict[str, Any] = {
+    return {
         "target": target,
         "type": said.kind,
         "factors": [f"{letter}={bound}" for letter, bound in said.factors.items()],
         "permutation": list(said.order),
+        **said.lanes,
     }
-    if said.kind == "spatial":
-        loops["split"] = said.split
-    if said.unlinked:
-        loops["no_link_transfer"] = list(said.unlinked)
-    return loops
 
 
 def model_input(form: Form) -> dict[str, dict[str, Any]]:
