@@ -52,8 +52,9 @@ def ranks(values: ArrayLike, violation: ArrayLike) -> NDArray[np.int64]:
     result = np.zeros(len(values), dtype=np.int64)
     if feasible.any():
         result[feasible] = moocore.pareto_rank(values[feasible])
-    fronts = int(result[feasible].max()) + 1 if feasible.any() else 0
-    result[~feasible] = fronts + np.unique(violation[~feasible], return_inverse=True)[1]
+    if not feasible.all():
+        fronts = int(result[feasible].max(initial=-1)) + 1
+        result[~feasible] = fronts + np.unique(violation[~feasible], return_inverse=True)[1]
     return result
 
 
@@ -66,7 +67,7 @@ def crowding(values: ArrayLike, ranks: NDArray[np.int64]) -> Floats:
 
     Args:
         values: ``(point, objective)``, all finite.
-        ranks: ``(point,)``.
+        ranks: ``(point,)``, 0 or more.
 
     Raises:
         ValueError: A shape is wrong or a value is not finite.
@@ -81,8 +82,7 @@ def crowding(values: ArrayLike, ranks: NDArray[np.int64]) -> Floats:
     for column in values.T:
         order = np.lexsort((column, ranks))
         distance[order] += _gaps(column[order], ranks[order])
-    _, front, sizes = np.unique(ranks, return_inverse=True, return_counts=True)
-    distance[sizes[front] <= 2] = np.inf
+    distance[np.bincount(ranks)[ranks] <= 2] = np.inf
     distance /= values.shape[1]
     return distance
 
@@ -90,7 +90,8 @@ def crowding(values: ArrayLike, ranks: NDArray[np.int64]) -> Floats:
 def _gaps(column: Floats, ranks: NDArray[np.int64]) -> Floats:
     """Gap between the neighbours of each point over its front's range, points sorted by rank, then by value."""
     new = ranks[1:] != ranks[:-1]
-    first, last = np.append(True, new), np.append(new, True)
+    first, last = np.ones(len(ranks), dtype=np.bool_), np.ones(len(ranks), dtype=np.bool_)
+    first[1:] = last[:-1] = new
     front = np.cumsum(first) - 1
     span = (column[last] - column[first])[front]
     gap = np.full(len(column), np.inf)

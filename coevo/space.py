@@ -68,6 +68,11 @@ class Space:
         return np.array([len(gene.choices) for gene in self.genes], dtype=np.int64)
 
     @cached_property
+    def ordered(self) -> NDArray[np.bool_]:
+        """Whether each gene's choices stand in an order that means something ``(gene,)``."""
+        return np.array([gene.ordered for gene in self.genes], dtype=np.bool_)
+
+    @cached_property
     def _index(self) -> dict[str, int]:
         return {gene.name: i for i, gene in enumerate(self.genes)}
 

@@ -119,7 +119,7 @@ class Sampler:
     def __init__(self, space: Space, rng: np.random.Generator) -> None:
         self._space = space
         self._rng = rng
-        self._ordered = np.array([gene.ordered for gene in space.genes], dtype=np.bool_)
+        self._ordered = space.ordered
 
     def uniform(self) -> Choices:
         """Returns a network, each gene uniform over its choices."""

@@ -188,7 +188,7 @@ def _train_epoch(
     order_seed, networks_seed = _words(seed, epoch)
     space = Space(family.genes)
     sampler = Sampler(space, np.random.default_rng(networks_seed))
-    ordered = any(gene.ordered for gene in space.genes)
+    ordered = bool(space.ordered.any())
     sandwich = settings.rule == "sandwich" or (settings.rule == "auto" and ordered)
     order = torch.Generator().manual_seed(order_seed)
     losses: list[Tensor] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from coevo.optim.unseen import first_of_equal
+from coevo.optim.unseen import first_of_equal, keys
 from coevo.protocols import Array, Problem, is_network
 from coevo.space import Genomes
 
@@ -40,7 +40,7 @@ class Archive:
 
     def network_keys(self, genomes: Genomes) -> list[bytes]:
         """Returns what tells genomes' networks apart ``(batch,)``."""
-        return [row.tobytes() for row in np.ascontiguousarray(genomes[:, self.is_network])]
+        return keys(genomes[:, self.is_network])
 
     def measured(self) -> dict[bytes, int]:
         """Returns the first feasible design of each network that has one, as a row, by the network's key."""

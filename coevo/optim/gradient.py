@@ -32,7 +32,7 @@ from coevo.optim.operators import spread
 from coevo.optim.pairing import Pairing
 from coevo.optim.proposals import propose
 from coevo.optim.ranges import Range
-from coevo.optim.unseen import Seen, check_told, first_of_equal, left_open
+from coevo.optim.unseen import Seen, check_told, first_of_equal, keys, left_open
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes, Space
 
@@ -133,7 +133,7 @@ class Gradient:
 
     def _keys(self, genomes: Genomes) -> list[bytes]:
         """What is asked for once: a network where it is trained, else a design ``(batch,)``."""
-        return self._archive.network_keys(genomes) if self._unknown else [row.tobytes() for row in genomes]
+        return self._archive.network_keys(genomes) if self._unknown else keys(genomes)
 
     # -- descent -----------------------------------------------------------------------------------------------
 
@@ -151,12 +151,12 @@ class Gradient:
             rng=self._rng,
         )
         for row, genomes in enumerate(met):
-            keys = self._keys(genomes)
-            open_ = [i for i, key in enumerate(keys) if key not in self._asked and key not in chosen]
+            of = self._keys(genomes)
+            open_ = [i for i, key in enumerate(of) if key not in self._asked and key not in chosen]
             open_ = [i for i in open_ if not self._seen.has(genomes[i])]
             if open_:
                 best = open_[int(np.argmin(losses(genomes[open_], weights[row])))]
-                chosen[keys[best]] = genomes[best]
+                chosen[of[best]] = genomes[best]
         return np.array(list(chosen.values()), dtype=np.int64).reshape(-1, len(self._problem.space.genes))
 
     def _begin(self, losses: Losses, weights: Array) -> Genomes:
@@ -194,11 +194,11 @@ class Losses:
 
     def __call__(self, genomes: Genomes, weights: Array) -> Array:
         """Returns the losses of canonical genomes ``(design, gene)`` under weights ``(objective,)``."""
-        keys = [row.tobytes() for row in genomes]
-        new = [i for i in first_of_equal(genomes) if keys[i] not in self._scaled]
+        of = keys(genomes)
+        new = [i for i in first_of_equal(genomes) if of[i] not in self._scaled]
         for i, row in zip(new, self._score(genomes[new]) if new else (), strict=True):
-            self._scaled[keys[i]] = row
-        weighted = weights * np.array([self._scaled[key] for key in keys]).reshape(len(genomes), len(weights))
+            self._scaled[of[i]] = row
+        weighted = weights * np.array([self._scaled[key] for key in of]).reshape(len(genomes), len(weights))
         return np.asarray(weighted.max(axis=1) + RHO * weighted.sum(axis=1))
 
     def _score(self, genomes: Genomes) -> Array:

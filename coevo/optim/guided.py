@@ -21,7 +21,7 @@ from coevo import pareto
 from coevo.optim.archive import Archive
 from coevo.optim.error_model import ErrorModel, hoped
 from coevo.optim.expected_gain import Front, Rows, greedy
-from coevo.optim.operators import bred, spread
+from coevo.optim.operators import bred, spread, standing
 from coevo.optim.ranges import Range
 from coevo.optim.unseen import Seen, first_of_equal
 from coevo.protocols import Array, Problem
@@ -140,7 +140,7 @@ class GuidedSearch:
 
     def _children(self, genomes: Genomes, values: Array, violation: Array) -> Genomes:
         """Breeds as many canonical genomes as the inner population holds."""
-        parents = self._toolbox.choose(values, violation, 2 * ((self._population + 1) // 2))
+        parents = self._toolbox.choose(*standing(values, violation), 2 * ((self._population + 1) // 2))
         mothers, fathers = np.split(genomes[parents], 2)
         mate, mutate = self._toolbox.mate, self._toolbox.mutate
         return bred(mothers, fathers, space=self._problem.space, mate=mate, mutate=mutate, rng=self._rng)

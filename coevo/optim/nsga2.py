@@ -30,15 +30,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from deap import base
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.optim.archive import Archive
 from coevo.optim.error_model import ErrorModel
 from coevo.optim.guided import GuidedSearch
-from coevo.optim.operators import apart, blocks, bred, choose, mate, mutate, scaled, select, spread
+from coevo.optim.operators import apart, blocks, bred, choose, mate, mutate, scaled, select, spread, standing
 from coevo.optim.pairing import Pairing
 from coevo.optim.proposals import SPARE, propose
-from coevo.optim.unseen import Seen, check_told, first_of_equal, left_open
+from coevo.optim.unseen import Seen, check_told, first_of_equal, keys, left_open
 from coevo.protocols import Array, Problem
 from coevo.space import Genomes, Space
 
@@ -124,6 +125,7 @@ class NSGA2:
         self._genomes: Genomes = np.empty((0, len(problem.space.genes)), dtype=np.int64)
         self._values: Array = np.empty((0, len(problem.objectives)))
         self._violation: Array = np.empty(0)
+        self._standing: tuple[NDArray[np.int64], Array] | None = None  # of these, once a child is bred from them
         self._archive = Archive(problem)
         self._pending: dict[bytes, Genomes] = {}
         self.toolbox = toolbox_of(problem.space, settings, rng)
@@ -133,7 +135,7 @@ class NSGA2:
         """Returns canonical genomes ``(batch, gene)`` never asked for or told; fewer only if there are no more."""
         asked = self._plain() if self._guide is None else self._guided(self._guide)
         self._seen.add(asked)
-        self._pending |= {row.tobytes(): row for row in asked}
+        self._pending |= zip(keys(asked), asked, strict=True)
         return asked
 
     def _plain(self) -> Genomes:
@@ -222,8 +224,8 @@ class NSGA2:
         """
         values, violation = check_told(self._problem, genomes, values, violation)
         self._seen.add(genomes)
-        for row in genomes:
-            self._pending.pop(row.tobytes(), None)
+        for key in keys(genomes):
+            self._pending.pop(key, None)
         if self._guide is not None:
             self._archive.add(genomes, values, violation)
         genomes = np.concatenate([self._genomes, genomes])
@@ -232,6 +234,7 @@ class NSGA2:
         first = first_of_equal(genomes)
         genomes, values, violation = genomes[first], values[first], violation[first]
         survivors = self.toolbox.select(values, violation, self._settings.population)
+        self._standing = None
         self._genomes, self._values, self._violation = genomes[survivors], values[survivors], violation[survivors]
 
     def _propose(self, count: int, source: Callable[[int], Genomes]) -> Genomes:
@@ -246,7 +249,9 @@ class NSGA2:
     def _children(self, count: int) -> Genomes:
         """Breeds canonical genomes ``(count, gene)``; repeats may occur."""
         pairs = (count + 1) // 2
-        parents = self.toolbox.choose(self._values, self._violation, 2 * pairs)
+        if self._standing is None:
+            self._standing = standing(self._values, self._violation)
+        parents = self.toolbox.choose(*self._standing, 2 * pairs)
         mothers, fathers = np.split(self._genomes[parents], 2)
         mate, mutate = self.toolbox.mate, self.toolbox.mutate
         return bred(mothers, fathers, space=self._problem.space, mate=mate, mutate=mutate, rng=self._rng)[:count]

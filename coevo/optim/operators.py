@@ -36,16 +36,15 @@ def select(values: Array, violation: Array, count: int) -> NDArray[np.int64]:
     return np.lexsort((-crowding, rank))[:count]
 
 
-def choose(values: Array, violation: Array, count: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
+def choose(rank: NDArray[np.int64], crowding: Array, count: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
     """Returns the rows of ``count`` parents, each the better of two drawn at random.
 
     Args:
-        values: ``(individual, objective)``.
-        violation: ``(individual,)``.
+        rank: Of each individual ``(individual,)``, as `standing` says.
+        crowding: Of each individual ``(individual,)``.
         count: How many parents.
         rng: Source of randomness.
     """
-    rank, crowding = standing(values, violation)
     one, two = rng.integers(0, len(rank), size=(2, count))
     loses = (rank[two] < rank[one]) | ((rank[two] == rank[one]) & (crowding[two] > crowding[one]))
     parents: NDArray[np.int64] = np.where(loses, two, one)
@@ -64,7 +63,10 @@ def complete(genomes: Genomes, partners: Genomes, space: Space, rng: np.random.G
         rng: Source of randomness.
     """
     anything = rng.integers(0, space.cardinalities, size=genomes.shape)
-    return np.where(space.active(genomes), genomes, np.where(space.active(partners), partners, anything))
+    active = space.active(genomes)
+    if active.all():
+        return genomes
+    return np.where(active, genomes, np.where(space.active(partners), partners, anything))
 
 
 def blocks(space: Space) -> NDArray[np.int64]:
@@ -127,13 +129,16 @@ def mutate(genomes: Genomes, *, space: Space, mutations: float, step: float, rng
     choices = space.cardinalities
     free = space.active(genomes) & (choices > 1)
     hit = rng.random(genomes.shape) < mutations / np.maximum(free.sum(axis=1, keepdims=True), 1)
-    another = (genomes + rng.integers(1, np.maximum(choices, 2), size=genomes.shape)) % choices
-    way = np.where(rng.random(genomes.shape) < 0.5, 1, -1)
-    beyond = (genomes + way < 0) | (genomes + way >= choices)
-    neighbour = np.where(beyond, genomes - way, genomes + way)
-    ordered = np.array([gene.ordered for gene in space.genes], dtype=np.bool_)
-    steps = ordered & (rng.random(genomes.shape) < step)
-    return np.where(free & hit, np.where(steps, neighbour, another), genomes)
+    shift = rng.integers(1, np.maximum(choices, 2), size=genomes.shape)
+    up, steps = rng.random(genomes.shape) < 0.5, rng.random(genomes.shape) < step
+    row, gene = np.nonzero(free & hit)  # few: what is drawn for all is worked out for these alone
+    old, most = genomes[row, gene], choices[gene] - 1
+    way = np.where(up[row, gene], 1, -1)
+    way = np.where((old + way < 0) | (old + way > most), -way, way)
+    another = (old + shift[row, gene]) % (most + 1)
+    mutated = genomes.copy()
+    mutated[row, gene] = np.where(space.ordered[gene] & steps[row, gene], old + way, another)
+    return mutated
 
 
 def bred(
@@ -177,7 +182,7 @@ def scaled(space: Space, count: int, rng: np.random.Generator) -> Genomes:
     together are good ones to start from (compound scaling: M. Tan, Q. Le, "EfficientNet", ICML 2019).
     """
     genomes = spread(space, count, rng)
-    sizes = is_network(space) & np.array([gene.ordered for gene in space.genes], dtype=np.bool_)
+    sizes = is_network(space) & space.ordered
     share = np.linspace(0, 1, count)[:, None] + rng.normal(0, WOBBLE, size=genomes.shape)
     share[:1], share[1:][-1:] = 0.0, 1.0
     steps = np.rint(np.clip(share, 0, 1) * (space.cardinalities - 1)).astype(np.int64)

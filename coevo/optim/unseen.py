@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,7 +54,7 @@ class Seen:
 
     def add(self, genomes: Genomes) -> None:
         """Notes canonical genomes ``(batch, gene)``."""
-        self._keys.update(_keys(genomes))
+        self._keys.update(keys(genomes))
 
     def has(self, genome: Genomes) -> bool:
         """Whether a canonical genome ``(gene,)`` was met before."""
@@ -64,8 +66,8 @@ class Seen:
 
     def rows_of_fresh(self, genomes: Genomes) -> list[int]:
         """Returns which rows `fresh` keeps."""
-        keys = _keys(genomes)
-        return [i for i in first_of_equal(genomes) if keys[i] not in self._keys]
+        met = self._keys
+        return [i for key, i in _first(genomes).items() if key not in met]
 
     def draw(self, rng: np.random.Generator, count: int) -> Genomes:
         """Draws genomes ``(count, gene)`` not met before and notes them; fewer only if the space has no more."""
@@ -126,11 +128,19 @@ def successor(space: Space, genome: Genomes) -> Genomes:
 
 def first_of_equal(genomes: Genomes | Array) -> list[int]:
     """Returns the rows of a matrix ``(batch, gene)`` that equal no earlier row, in order."""
+    return list(_first(genomes).values())
+
+
+def keys(genomes: Genomes | Array) -> list[bytes]:
+    """Returns what tells the rows of a matrix ``(batch, gene)`` apart ``(batch,)``: their bytes, in C order."""
+    rows = np.ascontiguousarray(genomes)
+    row = np.dtype((np.void, rows.shape[1] * rows.itemsize))
+    return cast("list[bytes]", rows.view(row).ravel().tolist())  # twice as fast as one tobytes() after the other
+
+
+def _first(genomes: Genomes | Array) -> dict[bytes, int]:
+    """Returns the first row of each kind, in order, by its key."""
     first: dict[bytes, int] = {}
-    for i, key in enumerate(_keys(genomes)):
+    for i, key in enumerate(keys(genomes)):
         first.setdefault(key, i)
-    return list(first.values())
-
-
-def _keys(genomes: Genomes | Array) -> list[bytes]:
-    return [row.tobytes() for row in genomes]
+    return first

@@ -43,7 +43,7 @@ def coevo_generation(population: int) -> Callable[[], None]:
     return generation
 
 
-def pymoo_generation(population: int) -> Callable[[], None]:
+def pymoo_generation(population: int, *, duplicates: bool = False) -> Callable[[], None]:
     from pymoo.algorithms.moo import nsga2
     from pymoo.core.problem import Problem
     from pymoo.operators.crossover.ux import UniformCrossover
@@ -63,17 +63,25 @@ def pymoo_generation(population: int) -> Callable[[], None]:
             return np.where(hit, random_state.integers(0, CHOICES, X.shape), X)
 
     algorithm = nsga2.NSGA2(
-        pop_size=population, sampling=IntegerRandomSampling(), crossover=UniformCrossover(prob=0.9), mutation=Reset()
+        pop_size=population,
+        sampling=IntegerRandomSampling(),
+        crossover=UniformCrossover(prob=0.9),
+        mutation=Reset(),
+        eliminate_duplicates=not duplicates,
     )
     algorithm.setup(Wrapped(), termination=("n_gen", 10**9), seed=0, verbose=False)
     return algorithm.next
+
+
+def pymoo_generation_with_duplicates(population: int) -> Callable[[], None]:
+    return pymoo_generation(population, duplicates=True)
 
 
 ROUNDS = {100: 20, 1_000: 8, 10_000: 2}
 
 
 @pytest.mark.parametrize("population", ROUNDS)
-@pytest.mark.parametrize("engine", [coevo_generation, pymoo_generation])
+@pytest.mark.parametrize("engine", [coevo_generation, pymoo_generation, pymoo_generation_with_duplicates])
 def test_generation(benchmark, engine, population):
     generation = engine(population)
     for _ in range(2 if population == 10_000 else 5):

@@ -252,14 +252,14 @@ def test_selection_takes_feasible_before_infeasible_and_fewer_if_there_are_no_mo
 
 def test_parents_are_the_better_of_two():
     values = np.arange(10.0)[:, None] * [1.0, 1.0]
-    parents = operators.choose(values, np.zeros(10), 20_000, rng=generator())
+    parents = operators.choose(*operators.standing(values, np.zeros(10)), 20_000, rng=generator())
     share = np.bincount(parents, minlength=10) / 20_000
     np.testing.assert_allclose(share, [(2 * (9 - i) + 1) / 100 for i in range(10)], atol=0.01)
 
 
 def test_between_parents_of_one_rank_the_lonelier_wins():
     values = np.array([[0.0, 10.0], [0.1, 9.9], [0.2, 9.8], [10.0, 0.0]])
-    parents = operators.choose(values, np.zeros(4), 4_000, rng=generator())
+    parents = operators.choose(*operators.standing(values, np.zeros(4)), 4_000, rng=generator())
     share = np.bincount(parents, minlength=4) / 4_000
     assert share[1] < share[2] < share[0]
 
