@@ -125,7 +125,7 @@ class DeviceTable:
         own, wanted = machine.device, self.settings.device
         if not own and not wanted:
             raise SpecError(
-                f"{machine.name} names no device; add `device` here, or to each accelerator, e.g. "
+                f"the accelerator {machine.name} names no device; add `device` here, or to each accelerator, e.g. "
                 "{template: device, set: {device: raspi4}}",
                 field="device",
             )

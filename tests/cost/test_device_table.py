@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from small_machines import three_levels
 
+from coevo.accelerator.machine import Accelerator
 from coevo.cost import published_blocks
 from coevo.cost.device_table import plugin
 from coevo.cost.published_cells import CELLS, FILE
-from coevo.accelerator.machine import Accelerator
 from coevo.design import Cost
 from coevo.errors import DataError, SpecError
 from coevo.networks import fbnet
