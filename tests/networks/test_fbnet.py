@@ -14,6 +14,7 @@ import torch
 from coevo.errors import SpecError
 from coevo.networks import load_space
 from coevo.networks.fbnet import OPERATORS, FBNet, FBNetSettings, from_digits, to_digits
+from coevo.networks.graph import INPUT, Conv, Graph
 from coevo.networks.modules import Shuffle
 from coevo.networks.narrow import narrowed
 from coevo.protocols import Task
@@ -109,3 +110,8 @@ def test_strides_that_leave_nothing_are_refused() -> None:
     with pytest.raises(SpecError, match="shrinks a map of 1 pixel to nothing") as caught:
         FBNet(FBNetSettings(), Task(3, 4, 10))
     assert caught.value.field == "stages.5.stride"
+
+
+def test_channels_that_do_not_divide_into_groups_are_not_shuffled() -> None:
+    with pytest.raises(ValueError, match="node odd: 3 channels do not divide into 2 groups to shuffle"):
+        Graph("odd", (3, 8, 8), (Conv("odd", INPUT, 4, shuffle=2),))

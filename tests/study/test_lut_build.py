@@ -88,7 +88,8 @@ def test_a_table_that_is_whole_is_measured_anew(build, device, workplace):
     assert "kept from a build" not in text
 
 
-def test_another_model_takes_nothing_over(build, device, workplace):
+def test_another_model_takes_nothing_over(build, device, workplace, monkeypatch):
+    monkeypatch.setattr("coevo.experiment.lut._AT_A_TIME", 1)
     device.stop_before = 3
     build()
     device.stop_before = None
