@@ -32,6 +32,13 @@ TASK = "coevo.cost.timing_task:measure_task"
 """What a process does; imported there alone, for it brings torch along."""
 
 
+DEVICE = "{device}"
+"""Stands in a command for the name of the device that the accelerator stands for."""
+
+_LOOKED_AT = 256
+"""Designs at random whose accelerators are asked for their devices before a run."""
+
+
 class MeasuredSettings(BaseModel):
     """What is run, where and how often.
 
@@ -39,7 +46,8 @@ class MeasuredSettings(BaseModel):
         engine: Runs the network on this machine.
         device: Of this machine.
         command: Measures on another device instead: a command with ``{model}`` in it, the path of an ONNX file, that
-            prints ``{"latency_ms": ...}``.
+            prints ``{"latency_ms": ...}``. With ``{device}`` in it, each accelerator's own device is asked, so that
+            several of them can be targets.
         batch: Inputs at a time; figures are per batch.
         threads: Cores of this machine that are used.
         warm_up: Runs before the first that counts.
@@ -94,6 +102,16 @@ class MeasuredCost:
         """
         self._context = context
         self._known.memory = context.memory
+        if self._by_device:
+            for _, machine in context.draw(_LOOKED_AT, 0):
+                if not machine.device:
+                    problem = f"{DEVICE} stands here, and the accelerator {machine.name} names no device; add it there"
+                    raise SpecError(f"{problem}, e.g. {{template: device, set: {{device: board}}}}", field="command")
+
+    @property
+    def _by_device(self) -> bool:
+        """Whether each accelerator's own device is asked."""
+        return DEVICE in self.settings.command
 
     @property
     def unknown(self) -> frozenset[str]:
@@ -125,18 +143,22 @@ class MeasuredCost:
         Raises:
             RunError: There is one, and nothing may be run.
         """
-        return self._known.costs(pairs, lambda workload, _: _key(workload), self._measured)
+        return self._known.costs(pairs, self._key, self._measured)
+
+    def _key(self, workload: Workload, machine: Accelerator) -> object:
+        network = workload.name if workload.source is None else workload.source.key
+        return [machine.device, network] if self._by_device else network
 
     def _measured(self, pairs: Sequence[tuple[Workload, Accelerator]]) -> Iterator[Figures]:
         if not self._context.may_run:
             raise RunError(
                 "the run folder lacks a measurement, and none is made by looking into it; go on with the run"
             )
-        for workload, _ in pairs:
-            yield self._figures(workload)
+        for workload, machine in pairs:
+            yield self._figures(workload, machine.device)
 
-    def _figures(self, workload: Workload) -> Figures:
-        """Measures one network; whatever goes wrong is its own failure."""
+    def _figures(self, workload: Workload, device: str) -> Figures:
+        """Measures one network, on a device of that name if the command asks for it; what goes wrong is its failure."""
         settings = self.settings
         if workload.source is None:
             return Figures.failed(f"{workload.name} is no network that can be run")
@@ -145,7 +167,7 @@ class MeasuredCost:
                 with tempfile.TemporaryDirectory(prefix="coevo-") as folder:
                     path = Path(folder) / "network.onnx"
                     export_onnx(workload.source, settings.batch, path)
-                    return ask(settings.command, path, settings.time_limit_s, settings.energy)
+                    return ask(settings.command.replace(DEVICE, device), path, settings.time_limit_s, settings.energy)
             return self._timed(pack((workload.source, settings.timing)))
         except BackendError:
             raise
@@ -178,10 +200,6 @@ class MeasuredCost:
             return f"{batch}, by {settings.command}"
         where = settings.device if settings.device == "cuda" else f"{settings.threads} core(s) of {_processor()}"
         return f"{batch}, {settings.engine}, median of {settings.repeats} runs, {where}"
-
-
-def _key(workload: Workload) -> str:
-    return workload.name if workload.source is None else workload.source.key
 
 
 def _processor() -> str:

@@ -212,6 +212,25 @@ def deep(count: int) -> Workload:
     return Workload(f"{count} convolutions", (), Source(f"chain {count}", {}, (16, 32, 32), module))
 
 
+def test_each_target_may_be_a_device_of_its_own_behind_one_command(experiment, tmp_path):
+    (tmp_path / "device.py").write_text(
+        "import sys; print('{\"latency_ms\": %s}' % {'slow': 9, 'fast': 1}[sys.argv[1]])"
+    )
+    command = f"command: '{sys.executable} -I -S {tmp_path / 'device.py'} {{device}} {{model}}'"
+    targets = "targets={a: {template: device, set: {device: slow}}, b: {template: device, set: {device: fast}}}"
+    overrides = [f"cost={{name: measured, {command}}}", targets, "accelerators=null", "budget.designs=2"]
+    with load_experiment(experiment, overrides).study(tmp_path / "run") as study:
+        study.run()
+        evaluations = study.evaluations
+    for evaluation in evaluations:
+        assert evaluation.metrics["latency_ms@a"] == pytest.approx(9)
+        assert evaluation.metrics["latency_ms@b"] == pytest.approx(1)
+    with pytest.raises(
+        SpecError, match=r"cost.command: \{device\} stands here, and the accelerator device names no device"
+    ):
+        load_experiment(experiment, [*overrides, "targets.b.set={}"])
+
+
 def test_a_network_that_cannot_be_run_is_a_recorded_failure():
     def broken():
         raise ValueError("no such block")
