@@ -23,7 +23,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from coevo.accelerator import load_template
 from coevo.cost.analytical import AnalyticalCost
-from coevo.cost.device_table import CELLS, FILE, cells
+from coevo.cost.published_cells import CELLS, FILE, cells
 from coevo.networks import build_family, load_space
 from coevo.networks.cell import from_string
 from coevo.protocols import Task

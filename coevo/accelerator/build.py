@@ -39,6 +39,7 @@ def build_machine(spec: MachineSpec, own: MachineSpec, choices: tuple[tuple[str,
         dataflow=_dataflow(spec),
         other_area_mm2=spec.other_area_mm2 * shrink,
         choices=choices,
+        device=spec.device or "",
     )
 
 

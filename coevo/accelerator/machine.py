@@ -184,6 +184,7 @@ class Accelerator:
         dataflow: What may spread over the fan-outs.
         other_area_mm2: Area of what is neither memory nor array (control, interconnect, I/O) [mm2].
         choices: What its template's `vary` fields were set to, (dotted path, value).
+        device: Name of the real device that it stands for, for cost models that look one up or reach it; empty if none.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Accelerator:
     dataflow: Dataflow
     other_area_mm2: float = 0.0
     choices: tuple[tuple[str, object], ...] = field(default=(), compare=False)
+    device: str = ""
 
     @cached_property
     def instances(self) -> tuple[int, ...]:
@@ -226,5 +228,7 @@ class Accelerator:
     @cached_property
     def key(self) -> str:
         """Digest of all that a cost model sees."""
-        seen = (getattr(self, part.name) for part in fields(self) if part.compare)
+        seen = [getattr(self, part.name) for part in fields(self) if part.compare and part.name != "device"]
+        if self.device:  # else keys stay what they were before there were devices
+            seen.append(self.device)
         return hashlib.blake2b(repr(tuple(seen)).encode(), digest_size=12).hexdigest()

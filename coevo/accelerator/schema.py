@@ -23,6 +23,7 @@ SIZES = ("size_kib", "size_bytes", "size_words")
 """The fields of which a memory gives exactly one."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Device = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@-]*$", max_length=80)]
 Positive = Annotated[float, Field(gt=0, le=1e12)]
 Count = Annotated[int, Field(ge=1, le=65536)]
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)]
@@ -143,6 +144,7 @@ class ChipSpec(Strict):
 class MachineSpec(ChipSpec):
     """One complete machine: an accelerator file without ``schema`` and ``vary``."""
 
+    device: Device | None = None
     sram_cell: SramCell = "lstp"
     mac: MacSpec = MacSpec()
     pe_array: PeArray | None = None

@@ -124,7 +124,9 @@ def variable_fields(spec: MachineSpec) -> dict[str, FieldPath]:
     """Returns the fields that may vary: dotted path, memories by name, to the path in the file's data."""
     from coevo.accelerator.schema import SIZES, Fanout, MacSpec, MemorySpec, PeArray
 
-    paths: list[FieldPath] = [(name,) for name in ("technology_nm", "clock_mhz", "sram_cell", "other_area_mm2")]
+    paths: list[FieldPath] = [
+        (name,) for name in ("technology_nm", "clock_mhz", "sram_cell", "other_area_mm2", "device")
+    ]
     paths += [("dataflow",), ("word_bits",)]
     paths += [("word_bits", operand) for operand in OPERANDS]
     paths += [("mac", name) for name in MacSpec.model_fields]

@@ -47,6 +47,7 @@ def template_data(machine: Accelerator, description: str) -> dict[str, Any]:
             for memory, fan in zip(machine.memories, fans, strict=True)
         ],
         "dataflow": _dataflow(machine),
+        **({"device": machine.device} if machine.device else {}),
     }
 
 

@@ -3,7 +3,7 @@
     with on_cluster("tcp://10.0.0.1:8786"):
         study.run()
 
-Each thread of a worker (``dask worker``) runs one task at a time, in a `coevo.accuracy.pool.Pool` of its own, so that
+Each thread of a worker (``dask worker``) runs one task at a time, in a `coevo.processes.pool.Pool` of its own, so that
 limits hold there as here and a training's death is no worker's. What the tasks of a model share, the images above all,
 goes to every worker once, also to those that join later. Workers need this version of coevo, torch and numpy. Where
 weights are kept (``keep_weights``, checkpoints, ``inherit``, ``supernet``) they see the run folder under the same path,
@@ -28,10 +28,10 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from coevo.accuracy.pool import Pool, Processes
 from coevo.accuracy.tasks import PLACE
-from coevo.accuracy.worker import Outcome, one_line
 from coevo.errors import BackendError
+from coevo.processes.pool import Pool, Processes
+from coevo.processes.worker import Outcome, one_line
 
 try:
     import distributed
@@ -134,7 +134,7 @@ def _quiet() -> Iterator[None]:
 
 
 class ClusterPool(Processes):
-    """Processes on the workers of a cluster (`coevo.accuracy.pool.Processes`).
+    """Processes on the workers of a cluster (`coevo.processes.pool.Processes`).
 
     Args:
         cluster: Where.
@@ -182,7 +182,7 @@ class ClusterPool(Processes):
 
 
 class ClusterTasks:
-    """Tasks on the workers of a cluster (`coevo.accuracy.pool.Tasks`), each until it has an outcome.
+    """Tasks on the workers of a cluster (`coevo.processes.pool.Tasks`), each until it has an outcome.
 
     Args:
         cluster: Where.

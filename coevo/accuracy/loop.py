@@ -1,6 +1,6 @@
 """Trains one network: stochastic gradient descent on the training images, error counted on the others.
 
-Runs in a process of its own (`coevo.accuracy.pool`), so that torch's global generator, from which modules draw their
+Runs in a process of its own (`coevo.processes.pool`), so that torch's global generator, from which modules draw their
 weights, belongs to this training alone. On one machine's CPU the figures are the same, bit for bit, whenever and
 beside whatever they are computed.
 """
@@ -26,10 +26,10 @@ from coevo.accuracy.images import MappedImages
 from coevo.accuracy.limits import FruitlessError, within_limits
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTask
-from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
 from coevo.networks.narrow import reduced
 from coevo.networks.quantised import calibrate, set_quantisation
+from coevo.processes.worker import unpack
 
 MOMENTUM = 0.9
 SCORING_BATCH = 256

@@ -1,6 +1,6 @@
 """Figures of an untrained network that go along with its accuracy once trained, each with its source.
 
-Runs in a process of its own per network (`coevo.accuracy.pool`), so that torch's global generator, from which modules
+Runs in a process of its own per network (`coevo.processes.pool`), so that torch's global generator, from which modules
 draw their weights, belongs to this network alone. All figures are the more the better. One that a network does not
 have (no map to look at, a division by zero, an overflow) is NaN or infinite; what is made of those is the caller's.
 """
@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from coevo.accuracy.blocks import block_maps
 from coevo.accuracy.limits import within_limits
 from coevo.accuracy.tasks import NetworkTask
-from coevo.accuracy.worker import unpack
+from coevo.processes.worker import unpack
 from coevo.protocols import Task
 
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)

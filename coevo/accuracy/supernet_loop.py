@@ -1,4 +1,4 @@
-"""Trains shared weights and scores networks that inherit them, each in a process of its own (`coevo.accuracy.pool`).
+"""Trains shared weights and scores networks that inherit them, each in a process of its own (`coevo.processes.pool`).
 
 After every epoch all that the next one needs is written beside the file to come, so that a training that was stopped
 goes on from there, and on one machine's CPU ends with the same weights, bit for bit.
@@ -25,9 +25,9 @@ from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.shared_tensors import inherited, load, logits_of, new_tensors, save
 from coevo.accuracy.shared_weights import Choices, GraphFamily, Sampler, shared_shapes
 from coevo.accuracy.supernet import SupernetSettings
-from coevo.accuracy.worker import unpack
 from coevo.design import Accuracy
 from coevo.networks.graph import Graph
+from coevo.processes.worker import unpack
 from coevo.space import Space
 
 _OPTIMIZER = "momentum of "

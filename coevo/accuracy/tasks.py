@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from coevo.accuracy.pool import Pool, Processes, Tasks
-from coevo.accuracy.worker import Outcome, one_line, pack
 from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
+from coevo.processes.pool import Pool, Processes, Tasks
+from coevo.processes.worker import Outcome, one_line, pack
 from coevo.protocols import NetworkFamily
 
 NetworkTask = tuple[NetworkFamily, Mapping[str, Any], tuple[int, ...], Any]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from coevo.accuracy.data import find_file, load_split, task_of
-from coevo.accuracy.pool import Tasks
 from coevo.accuracy.restored import Restored, restored
 from coevo.accuracy.settings import TrainSettings
 from coevo.accuracy.tasks import NetworkTasks, failure, packed
-from coevo.accuracy.worker import Outcome
 from coevo.design import Accuracy, Network, digest
 from coevo.errors import RunError
 from coevo.networks.narrow import reduced
+from coevo.processes.pool import Tasks
+from coevo.processes.worker import Outcome
 from coevo.protocols import Candidate, Context, NetworkFamily, Task
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from coevo.errors import CoevoError
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
-KEEPING = ("run", "compare", "correlate")
+KEEPING = ("run", "compare", "correlate", "lut")
 """Commands that keep what they have done and go on from there."""
 
 

@@ -30,14 +30,15 @@ def build(
     """Fills a table with every distinct layer of EXPERIMENT's networks on each of its accelerators.
 
     The figures are those of the experiment's cost model (another by --set), each layer alone. A space of more than
-    20,000 networks is drawn from at random until 5,000 networks in a row have no new layer.
+    20,000 networks is drawn from at random until 5,000 networks in a row have no new layer. A build that was stopped
+    goes on by the same command: what is known stands in <table>.part meanwhile.
     """
     from coevo.experiment import load_experiment
     from coevo.experiment.lut import build_table
 
     loaded = load_experiment(experiment, overrides)
     path = Path(out or f"{loaded.name}_lut.csv")
-    done = build_table(loaded, path, machines, jobs or cores(), None if quiet else Line("accelerators"))
+    done = build_table(loaded, path, machines, jobs or cores(), None if quiet else Line("figures"))
     if not quiet:
         print(done)
     print(f"table: {path}")

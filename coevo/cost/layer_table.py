@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def write_table(path: Path, facts: Mapping[str, str], rows: Iterable[tuple[Accelerator, Layer, Figures]]) -> None:
-    """Writes a table; a name that ends in ``.gz`` is compressed.
+    """Writes a table, whole or not at all; a name that ends in ``.gz`` is compressed.
 
     Raises:
         DataError: The file cannot be written.
@@ -108,7 +109,14 @@ def write_table(path: Path, facts: Mapping[str, str], rows: Iterable[tuple[Accel
         table.writerow((machine.name, machine.key, choices, *layer_key(layer), *shown, figures.reason))
     data = text.getvalue().encode()
     refuse_unwritable(path)
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        neighbour.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        os.replace(neighbour, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        neighbour.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> LayerTable:

@@ -2,8 +2,9 @@
 
 The accelerator's fields do not matter (`accelerators/device.yaml` stands for a device that is not modelled). What was
 measured is kept with the run: nothing is measured twice, and a run that is resumed ends with the same front. So is a
-failure. A network is measured whenever an optimiser wants to know its hardware, which those that look ahead do a lot:
-see the README for optimisers that do not, or let a predictor learn from few measurements.
+failure; on this machine a network runs in a process of its own, which may crash, and which is ended when its time is
+over. A network is measured whenever an optimiser wants to know its hardware, which those that look ahead do a lot: see
+the README for optimisers that do not, or let a predictor learn from few measurements.
 """
 
 from __future__ import annotations
@@ -19,11 +20,23 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from coevo.accelerator.machine import Accelerator
 from coevo.cost.device_command import MODEL, ask
 from coevo.cost.figures import ATTRIBUTES, NANOSECONDS_MHZ, Figures, Known
-from coevo.cost.timing import Device, Engine, Timing, export_onnx, measure, refuse_absent
+from coevo.cost.timing import Device, Engine, Timing, export_onnx, refuse_absent
 from coevo.design import Cost
 from coevo.errors import BackendError, RunError, SpecError
+from coevo.processes.pool import THREADS, Pool
+from coevo.processes.worker import one_line, pack
 from coevo.protocols import CostContext
 from coevo.workload import Workload
+
+TASK = "coevo.cost.timing_task:measure_task"
+"""What a process does; imported there alone, for it brings torch along."""
+
+
+DEVICE = "{device}"
+"""Stands in a command for the name of the device that the accelerator stands for."""
+
+_LOOKED_AT = 256
+"""Designs at random whose accelerators are asked for their devices before a run."""
 
 
 class MeasuredSettings(BaseModel):
@@ -33,13 +46,14 @@ class MeasuredSettings(BaseModel):
         engine: Runs the network on this machine.
         device: Of this machine.
         command: Measures on another device instead: a command with ``{model}`` in it, the path of an ONNX file, that
-            prints ``{"latency_ms": ...}``.
+            prints ``{"latency_ms": ...}``. With ``{device}`` in it, each accelerator's own device is asked, so that
+            several of them can be targets.
         batch: Inputs at a time; figures are per batch.
         threads: Cores of this machine that are used.
         warm_up: Runs before the first that counts.
         repeats: Runs of which the median counts.
         energy: Whether energy is measured: by this machine's own counter (RAPL), or as ``energy_mj`` by the command.
-        time_limit_s: After which a command counts as hung [s].
+        time_limit_s: After which a command, or all runs of a network on this machine, are given up [s].
         attempt: Another number measures anew, e.g. to see how well two measurements agree.
     """
 
@@ -55,6 +69,11 @@ class MeasuredSettings(BaseModel):
     energy: bool = False
     time_limit_s: float = Field(default=60.0, gt=0)
     attempt: int = 0
+
+    @property
+    def timing(self) -> Timing:
+        """How this machine times a network."""
+        return Timing(**{name: getattr(self, name) for name in Timing.__dataclass_fields__})
 
     @model_validator(mode="after")
     def _names_the_model(self) -> Self:
@@ -72,6 +91,7 @@ class MeasuredCost:
     def __init__(self, settings: Any) -> None:
         self.settings: MeasuredSettings = settings
         self._context = CostContext()
+        self._pool: Pool | None = None
         self._known = Known(["measured", settings.model_dump(mode="json")], NANOSECONDS_MHZ)
 
     def attach(self, context: CostContext) -> None:
@@ -82,6 +102,16 @@ class MeasuredCost:
         """
         self._context = context
         self._known.memory = context.memory
+        if self._by_device:
+            for _, machine in context.draw(_LOOKED_AT, 0):
+                if not machine.device:
+                    problem = f"{DEVICE} stands here, and the accelerator {machine.name} names no device; add it there"
+                    raise SpecError(f"{problem}, e.g. {{template: device, set: {{device: board}}}}", field="command")
+
+    @property
+    def _by_device(self) -> bool:
+        """Whether each accelerator's own device is asked."""
+        return DEVICE in self.settings.command
 
     @property
     def unknown(self) -> frozenset[str]:
@@ -113,18 +143,22 @@ class MeasuredCost:
         Raises:
             RunError: There is one, and nothing may be run.
         """
-        return self._known.costs(pairs, lambda workload, _: _key(workload), self._measured)
+        return self._known.costs(pairs, self._key, self._measured)
+
+    def _key(self, workload: Workload, machine: Accelerator) -> object:
+        network = workload.name if workload.source is None else workload.source.key
+        return [machine.device, network] if self._by_device else network
 
     def _measured(self, pairs: Sequence[tuple[Workload, Accelerator]]) -> Iterator[Figures]:
         if not self._context.may_run:
             raise RunError(
                 "the run folder lacks a measurement, and none is made by looking into it; go on with the run"
             )
-        for workload, _ in pairs:
-            yield self._figures(workload)
+        for workload, machine in pairs:
+            yield self._figures(workload, machine.device)
 
-    def _figures(self, workload: Workload) -> Figures:
-        """Measures one network; whatever goes wrong is its own failure."""
+    def _figures(self, workload: Workload, device: str) -> Figures:
+        """Measures one network, on a device of that name if the command asks for it; what goes wrong is its failure."""
         settings = self.settings
         if workload.source is None:
             return Figures.failed(f"{workload.name} is no network that can be run")
@@ -133,12 +167,31 @@ class MeasuredCost:
                 with tempfile.TemporaryDirectory(prefix="coevo-") as folder:
                     path = Path(folder) / "network.onnx"
                     export_onnx(workload.source, settings.batch, path)
-                    return ask(settings.command, path, settings.time_limit_s, settings.energy)
-            timing = {name: getattr(settings, name) for name in Timing.__dataclass_fields__}
-            return Figures.measured(*measure(workload.source, Timing(**timing)))
+                    return ask(settings.command.replace(DEVICE, device), path, settings.time_limit_s, settings.energy)
+            return self._timed(pack((workload.source, settings.timing)))
+        except BackendError:
+            raise
         except Exception as error:  # whatever a network's code or an engine raises
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            return Figures.failed(f"cannot be measured: {text[:300]}")
+            return Figures.failed(f"cannot be measured: {one_line(error)}")
+
+    def _timed(self, payload: bytes) -> Figures:
+        """Times a packed network on this machine.
+
+        Raises:
+            BackendError: No process can be started for it.
+        """
+        settings = self.settings
+        if self._pool is None:
+            threads = {name: str(settings.threads) for name in THREADS}
+            self._pool = Pool(TASK, None, time_limit_s=settings.time_limit_s, environment=threads)
+        ((_, outcome),) = self._pool.run([payload])
+        if outcome.kind == "value":
+            return Figures.measured(*outcome.value)
+        if outcome.kind == "late":
+            limit = f"{settings.time_limit_s:g} s (time_limit_s)"
+            return Figures.failed(f"{settings.warm_up + settings.repeats} runs did not end within {limit}")
+        crashed = "crashed twice: " if outcome.kind == "died" else ""
+        return Figures.failed(f"cannot be measured: {crashed}{outcome.text}")
 
     def _place(self) -> str:
         settings = self.settings
@@ -147,10 +200,6 @@ class MeasuredCost:
             return f"{batch}, by {settings.command}"
         where = settings.device if settings.device == "cuda" else f"{settings.threads} core(s) of {_processor()}"
         return f"{batch}, {settings.engine}, median of {settings.repeats} runs, {where}"
-
-
-def _key(workload: Workload) -> str:
-    return workload.name if workload.source is None else workload.source.key
 
 
 def _processor() -> str:

@@ -1,8 +1,12 @@
-"""Makes a lookup table of the layers of a space on its accelerators, by the experiment's own cost model."""
+"""Makes a lookup table of the layers of a space on its accelerators, by the experiment's own cost model.
+
+What is known stands in ``<table>.part`` until the table is whole, so that a build that was stopped goes on:
+measurements are slow and do not repeat.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -13,13 +17,14 @@ import numpy as np
 from coevo.accelerator.machine import Accelerator
 from coevo.cost.figures import Figures
 from coevo.cost.layer_table import refuse_unwritable, write_table
-from coevo.design import Network
-from coevo.errors import SpecError
+from coevo.design import Network, digest
+from coevo.errors import DataError, RunError, SpecError
 from coevo.evaluate import JointSpace
 from coevo.experiment import Experiment
 from coevo.networks.single import layer_source
 from coevo.optim.unseen import successor
 from coevo.space import Genomes, Space
+from coevo.study.costs import KeptFigures, attach, facts_of
 from coevo.study.plan import versions
 from coevo.workload import Layer, Workload
 
@@ -29,7 +34,13 @@ ALL = 20_000
 PATIENCE = 5_000
 """In a larger one, networks are drawn until so many in a row had no new layer."""
 
+PART = ".part"
+"""What the file beside the table ends in that holds what is known so far."""
+
 _BATCH = 256
+
+_AT_A_TIME = 16
+"""Layers per job between two looks at the file; what is measured is kept one by one all the same."""
 
 
 def build_table(
@@ -46,14 +57,15 @@ def build_table(
         path: Of the table.
         most_machines: Accelerators up to which that is done.
         jobs: Processes to use; changes no figure that is computed.
-        tell: Called with (accelerator, accelerators done, accelerators) after each.
+        tell: Called with (accelerator, figures known, figures wanted) as they come, one of each layer on each
+            accelerator.
 
     Returns:
         What was done, in one line.
 
     Raises:
         SpecError: There are too many accelerators, or the cost model is a lookup table itself.
-        DataError: The table cannot be written.
+        DataError: The table cannot be written, or what a build before kept is damaged.
     """
     name = str(experiment.plan.identity["cost"]["name"])
     if name in ("lut", "device_table"):
@@ -62,13 +74,14 @@ def build_table(
     refuse_unwritable(path)
     machines = _machines(experiment.joint, most_machines, experiment.file)
     layers, networks, whole = _layers(experiment.joint)
-    rows: list[tuple[Accelerator, Layer, Figures]] = []
-    for done, machine in enumerate(machines, 1):
-        pairs = [(_alone(layer), machine) for layer in layers]
-        costs = experiment.plan.cost.evaluate(pairs, jobs)
-        rows += [(machine, x, Figures.of(cost)) for x, cost in zip(layers, costs, strict=True)]
+    wanted = [(machine, layer) for machine in machines for layer in layers]
+    kept = _Kept(experiment, path)
+    before = kept.scored(wanted)
+    for start in range(0, len(wanted), _AT_A_TIME * jobs):
+        kept.score(wanted[start : start + _AT_A_TIME * jobs], jobs)
         if tell is not None:
-            tell(machine.name, done, len(machines))
+            done = min(start + _AT_A_TIME * jobs, len(wanted))
+            tell(wanted[done - 1][0].name, done, len(wanted))
     seen = f"all {networks:,} networks"
     if not whole:
         seen = f"{networks:,} networks drawn, the last {PATIENCE:,} without a new layer"
@@ -76,10 +89,59 @@ def build_table(
         "space": experiment.joint.network_space,
         "layers from": seen,
         "cost model": experiment.plan.header.facts["cost model"],
+        **facts_of(experiment.plan.cost),
         "made": f"{datetime.now(UTC):%Y-%m-%d}, coevo {versions()['coevo']}",
     }
-    write_table(path, facts, rows)
-    return f"{len(layers):,} layers ({seen}) x {len(machines):,} accelerators"
+    write_table(path, facts, ((machine, layer, kept.figures(machine, layer)) for machine, layer in wanted))
+    kept.forget()
+    went_on = f"; {before:,} figures kept from a build that was stopped" if before else ""
+    return f"{len(layers):,} layers ({seen}) x {len(machines):,} accelerators{went_on}"
+
+
+class _Kept:
+    """Figures of layers on accelerators, each kept beside the table as soon as it is known; so is what the model keeps.
+
+    Args:
+        experiment: Its cost model is asked. Of another model, or another coevo, nothing is taken.
+        path: Of the table.
+
+    Raises:
+        DataError: What a build before kept is damaged.
+    """
+
+    def __init__(self, experiment: Experiment, path: Path) -> None:
+        plan = experiment.plan
+        self._cost = plan.cost
+        self._made_by = [plan.identity["cost"], plan.identity["plugins"], plan.identity.get("cost_files"), versions()]
+        self._file = path.with_name(path.name + PART)
+        self._log = KeptFigures(path.parent, name=self._file.name)
+        try:
+            len(self._log)
+        except RunError:
+            raise DataError(f"{self._file}: is damaged; delete it, and the table is made from the start") from None
+        attach(plan.cost, plan.joint, plan.near_file, self._log)
+
+    def scored(self, pairs: Sequence[tuple[Accelerator, Layer]]) -> int:
+        """Returns how many of the pairs are known."""
+        return sum(self._key(*pair) in self._log for pair in pairs)
+
+    def score(self, pairs: Sequence[tuple[Accelerator, Layer]], jobs: int) -> None:
+        """Asks the model for those of the pairs that are not known."""
+        new = [pair for pair in pairs if self._key(*pair) not in self._log]
+        costs = self._cost.evaluate([(_alone(layer), machine) for machine, layer in new], jobs)
+        for pair, cost in zip(new, costs, strict=True):
+            self._log[self._key(*pair)] = Figures.of(cost).to_data()
+
+    def figures(self, machine: Accelerator, layer: Layer) -> Figures:
+        """Returns what is known of a pair."""
+        return Figures.from_data(self._log[self._key(machine, layer)])
+
+    def forget(self) -> None:
+        """Removes the file."""
+        self._file.unlink(missing_ok=True)
+
+    def _key(self, machine: Accelerator, layer: Layer) -> str:
+        return digest([self._made_by, machine.key, layer.shape_key])
 
 
 def _alone(layer: Layer) -> Workload:

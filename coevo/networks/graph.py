@@ -52,6 +52,8 @@ class Conv:
         after: Activation of the output, if any.
         padded: Whether zeros surround the map; windows that do not overlap (patches) need none.
         bits: Of its operands; None leaves them to the accelerator, and computes in float.
+        shuffle: Groups of channels of which it reads the first of each, then the second of each, and so on (Zhang et
+            al., ShuffleNet, CVPR 2018, fig. 1); only an order of reading, so it costs nothing.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Conv:
     after: Activation | None = None
     padded: bool = True
     bits: Bits | None = None
+    shuffle: int = 1
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -81,6 +84,8 @@ class Conv:
         """Returns the shape of its output; raises ValueError if it cannot take this input."""
         if given[0] % self.groups or self.channels % self.groups:
             raise ValueError(f"{given[0]} -> {self.channels} channels do not divide into {self.groups} groups")
+        if given[0] % self.shuffle:
+            raise ValueError(f"{given[0]} channels do not divide into {self.shuffle} groups to shuffle")
         reach = self.dilation * (self.kernel - 1) + 1
         height, width = (_swept(size, reach, self.stride, self.padding) for size in given[1:])
         return self.channels, height, width

@@ -183,21 +183,34 @@ class MBConv:
         """Refuses strides that shrink a map below a pixel, for the worst of all choices."""
         if task.resolution in self._fits:
             return
-        size = resolution = self._deployed(min(self._resolutions), task)
         strides = {"stem.stride": max(self._settings.stem.stride)}
         strides |= {f"stages.{i}.stride": max(stage.stride) for i, stage in enumerate(self._settings.stages)}
-        for field, stride in strides.items():
-            if size < stride:
-                raise SpecError(
-                    f"a stride of {stride} shrinks a map of {size} pixel to nothing (input {resolution}x{resolution}); "
-                    "take smaller strides or a larger resolution",
-                    field=field,
-                )
-            size = -(-size // stride)
+        refuse_shrinking(self._deployed(min(self._resolutions), task), strides)
         self._fits.add(task.resolution)
 
 
 plugin = MBConv
+
+
+def refuse_shrinking(resolution: int, strides: Mapping[str, int]) -> None:
+    """Checks that something is left of an input behind strides.
+
+    Args:
+        resolution: Height and width of the input [pixel].
+        strides: By the field that gives each, from input to output.
+
+    Raises:
+        SpecError: Nothing is left.
+    """
+    size = resolution
+    for field, stride in strides.items():
+        if size < stride:
+            raise SpecError(
+                f"a stride of {stride} shrinks a map of {size} pixel to nothing (input {resolution}x{resolution}); "
+                "take smaller strides or a larger resolution",
+                field=field,
+            )
+        size = -(-size // stride)
 
 
 def _genes(settings: MBConvSettings) -> Iterator[Gene]:

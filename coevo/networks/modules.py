@@ -79,6 +79,24 @@ class Sum(nn.Module):
         return first
 
 
+class Shuffle(nn.Module):
+    """Channels in turn out of so many groups.
+
+    Args:
+        groups: A divisor of the channels.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Returns the channels of ``(batch, channel, height, width)`` in another order."""
+        batch, channels, height, width = values.shape
+        apart = values.reshape(batch, self.groups, channels // self.groups, height, width)
+        return apart.transpose(1, 2).reshape(batch, channels, height, width)
+
+
 class Nothing(nn.Module):
     """Zeros in the shape of its input, whatever stands there (a product with 0 would keep a NaN)."""
 
@@ -172,6 +190,8 @@ def _conv(node: Conv, channels: int) -> nn.Sequential:
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if node.before:
         parts["before"] = _activation(node.before, inplace=False)  # others may read the same input
+    if node.shuffle > 1:
+        parts["shuffle"] = Shuffle(node.shuffle)
     conv = nn.Conv2d(
         channels,
         node.channels,

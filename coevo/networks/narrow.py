@@ -111,7 +111,7 @@ def narrowed(graph: Graph, share: float) -> Graph:
             depthwise = node.groups == shapes[node.source][0] == node.channels
             width = given if depthwise else max(1, round(share * node.channels))
             groups = given if depthwise else _groups(node.groups, given, width)
-            nodes.append(replace(node, channels=width, groups=groups))
+            nodes.append(replace(node, channels=width, groups=groups, shuffle=_groups(node.shuffle, given, given)))
             channels[node.name] = width
         elif isinstance(node, Scores):  # queries, keys and values are equally wide, so their heads are as many
             heads = _groups(node.heads, given, given)

@@ -91,6 +91,8 @@ def _accelerator(accelerator: Accelerator) -> dict[str, Any]:
 def _machine(accelerator: Accelerator) -> dict[str, Any]:
     machine = asdict(accelerator)
     del machine["choices"]  # they stand beside the machine
+    if not machine["device"]:
+        del machine["device"]
     return machine
 
 

@@ -44,15 +44,16 @@ def facts_of(cost: CostModel) -> dict[str, str]:
 
 
 class KeptFigures(MutableMapping[str, Any]):
-    """Plain data by key in a run folder, each written as soon as it is known.
+    """Plain data by key in a file, each written as soon as it is known.
 
     Args:
-        folder: The run folder; read at the first question, written to at the first answer.
+        folder: The run folder, or another; read at the first question, written to at the first answer.
         read_only: Whether new figures stay in this process.
+        name: Of the file in the folder.
     """
 
-    def __init__(self, folder: Path, read_only: bool = False) -> None:
-        self._path = Path(folder) / FILE
+    def __init__(self, folder: Path, read_only: bool = False, name: str = FILE) -> None:
+        self._path = Path(folder) / name
         self._read_only = read_only
         self._whole = True
 

@@ -9,6 +9,7 @@ import pytest
 from toy_accelerator import GOOD
 
 from coevo.accelerator import describe, load_template, technology
+from coevo.accelerator.write import template_data
 from coevo.errors import SpecError
 from coevo.workload import DIMS
 
@@ -88,6 +89,20 @@ def test_fields_the_file_leaves_out_may_vary(load):
     assert machine.memories[1].words_per_cycle == 4.5
     assert machine.pes == 2
     assert machine.bits == (16, 16, 16)
+
+
+def test_a_machine_may_stand_for_a_real_device(load):
+    template = load(vary={"device": {"any_of": ["raspi4", "1080ti_1"]}})
+    machine = template.build({"device": "1080ti_1"})
+    assert (machine.device, load().build().device) == ("1080ti_1", "")
+    assert len({machine.key, template.build({"device": "raspi4"}).key, load().build().key}) == 3
+    assert load(GOOD.replace("technology_nm", "device: raspi4\ntechnology_nm", 1)).build().device == "raspi4"
+    assert template_data(machine, "x")["device"] == "1080ti_1"
+    assert "device" not in template_data(load().build(), "x")
+
+
+def test_a_machine_that_stands_for_no_device_has_the_key_that_it_had_before_there_were_devices(load):
+    assert load_template("eyeriss").build().key == "5ccb73e84c9528c87658d9e0"
 
 
 def test_short_word_bits_may_vary_by_operand(load):

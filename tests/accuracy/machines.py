@@ -50,7 +50,9 @@ class Machines:
     def _start(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(HERE), str(HERE.parent / "processes"), os.environ.get("PYTHONPATH", "")]
+            ),
             "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "4s",
         }
         command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments, "--no-dashboard"]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from machines import Machines
 
-from coevo.accuracy.worker import Outcome, pack
 from coevo.errors import BackendError
+from coevo.processes.worker import Outcome, pack
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 from coevo.accuracy.cluster import Cluster, ClusterPool, on_cluster  # noqa: E402 - needs dask
@@ -155,7 +155,7 @@ def test_workers_of_another_version_are_refused(pool: ClusterPool, workers: None
 
 
 def test_a_function_that_workers_lack_is_one_line(workers: None, cluster: Cluster) -> None:
-    with pytest.raises(BackendError, match="the training processes do not start"):
+    with pytest.raises(BackendError, match="the processes do not start"):
         _run(ClusterPool(cluster, "not_there:act", 100, time_limit_s=5.0), ("add", 1))
 
 

@@ -29,8 +29,12 @@ from scipy.stats import kendalltau, spearmanr
 from coevo.accelerator import load_template
 from coevo.accelerator.machine import Accelerator
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
-from coevo.workload import Layer, Workload
+from coevo.cost.published_blocks import BLOCKS, TASK
+from coevo.networks import build_family, load_space
+from coevo.networks.fbnet import from_digits
+from coevo.workload import Workload
 
+FAMILY = build_family(load_space("fbnet"), TASK)
 CLOCK_MHZ = 250.0
 GROUPS = 6
 """Of eight blocks each, by MACs."""
@@ -40,17 +44,12 @@ Block = tuple[Workload, float]
 
 
 def block(row: dict[str, str]) -> Workload:
-    """Returns the layers of a block, whose MACs must be those of the file."""
-    size, width = int(row["H"]), int(row["cin"])
-    kernel, expansion, *grouped = (part[1:] for part in row["op"].split("_"))
-    groups, middle, k = int(grouped[0]) if grouped else 1, width * int(expansion), int(kernel)
-    point = {"p": size, "q": size, "g": groups}
-    layers = (
-        Layer("expand", "conv", m=middle // groups, c=width // groups, **point),
-        Layer("depthwise", "conv", g=middle, p=size, q=size, r=k, s=k),
-        Layer("project", "conv", m=width // groups, c=middle // groups, **point),
-    )
-    assert [layer.macs for layer in layers] == [int(row[name]) for name in ("m_pw1", "m_dw", "m_pw2")], row
+    """Returns the layers of a block of space fbnet, whose MACs must be those of the file."""
+    choices = dict.fromkeys(from_digits("0" * BLOCKS), row["op"])
+    name = list(choices)[int(row["layer"])]
+    wanted = [f"{name}.{part}" for part in ("expand", "depthwise", "project")]
+    layers = tuple(layer for layer in FAMILY.workload(choices).layers if layer.name in wanted)
+    assert [layer.macs for layer in layers] == [int(row[column]) for column in ("m_pw1", "m_dw", "m_pw2")], row
     return Workload(f"{row['H']} x {row['cin']} {row['op']}", layers)
 
 

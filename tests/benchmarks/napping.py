@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from coevo.accuracy.pool import Pool
 from coevo.accuracy.train import ProcessTrainings
-from coevo.accuracy.worker import Outcome, pack, unpack
 from coevo.design import Accuracy, Network
+from coevo.processes.pool import Pool
+from coevo.processes.worker import Outcome, pack, unpack
 from coevo.protocols import Context, NetworkFamily, Task
 
 

@@ -13,8 +13,8 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from coevo.accuracy.pool import Pool, Processes
-from coevo.accuracy.worker import pack
+from coevo.processes.pool import Pool, Processes
+from coevo.processes.worker import pack
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 from coevo.accuracy.cluster import ClusterPool, on_cluster  # noqa: E402 - needs dask

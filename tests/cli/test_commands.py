@@ -197,7 +197,8 @@ def test_the_python_interface_gives_what_its_docstring_shows(tmp_path):
     ("command", "said"),
     [
         (["run", "quickstart"], "nothing evaluated is lost, the same command goes on"),
-        (["lut", "build", "quickstart"], "the same command begins anew"),
+        (["lut", "build", "quickstart"], "nothing evaluated is lost, the same command goes on"),
+        (["costs", "quickstart", "--reference", "analytical"], "the same command begins anew"),
     ],
 )
 def test_after_ctrl_c_it_says_whether_the_same_command_goes_on(capsys, monkeypatch, command, said):

@@ -34,7 +34,7 @@ EVERY_NODE = Graph(
     (
         Conv("stem", INPUT, 12, kernel=3, stride=2, affine="bias", after="relu"),
         Conv("a.grouped", "stem", 24, kernel=5, groups=4, after="relu6"),
-        Conv("a.dilated", "a.grouped", 24, kernel=3, dilation=2, groups=24, before="relu"),
+        Conv("a.dilated", "a.grouped", 24, kernel=3, dilation=2, groups=24, before="relu", shuffle=4),
         Conv("a.class", "a.dilated", 24, affine="none"),
         Zeros("zeros", "a.class"),
         Add("add", ("a.class", "a.grouped", "zeros")),

@@ -32,6 +32,7 @@ NETWORKS = [
     ("cifar10_vit", CIFAR, 3),
     ("nasbench201", CIFAR, 3),
     ("nasbench201", DIGITS, 3),
+    ("fbnet", CIFAR, 3),
 ]
 
 
@@ -110,7 +111,7 @@ def test_every_kind_of_node_lowers_to_what_torch_runs() -> None:
     nodes = (
         Conv("stem", INPUT, 12, kernel=3, stride=2, affine="bias", after="relu"),
         Conv("grouped", "stem", 24, kernel=5, groups=4, after="relu6"),
-        Conv("dilated", "grouped", 24, kernel=3, dilation=2, groups=24, before="relu"),
+        Conv("dilated", "grouped", 24, kernel=3, dilation=2, groups=24, before="relu", shuffle=4),
         Conv("bare", "dilated", 24, affine="none"),
         Zeros("zeros", "bare"),
         Add("add", ("bare", "grouped", "zeros")),

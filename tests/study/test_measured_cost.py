@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -182,8 +183,8 @@ def test_energy_is_what_the_processors_counter_adds_per_run_also_where_it_begins
     monkeypatch.setattr(timing, "RAPL", tmp_path)
     readings = iter([999_000.0, 5_000.0])
     monkeypatch.setattr(timing, "_energy_uj", lambda: next(readings))
-    (cost,) = MeasuredCost(MeasuredSettings(energy=True, repeats=3)).evaluate([(network(), machine())])
-    assert cost.energy_pj == pytest.approx(6_000 / 3 * 1e6)
+    _, energy_mj = timing.measure(network().source, MeasuredSettings(energy=True, repeats=3).timing)
+    assert energy_mj == pytest.approx(6_000 / 3 / 1e3)
 
 
 @pytest.mark.skipif((RAPL / "energy_uj").exists(), reason="this machine's energy counter is there")
@@ -211,6 +212,25 @@ def deep(count: int) -> Workload:
     return Workload(f"{count} convolutions", (), Source(f"chain {count}", {}, (16, 32, 32), module))
 
 
+def test_each_target_may_be_a_device_of_its_own_behind_one_command(experiment, tmp_path):
+    (tmp_path / "device.py").write_text(
+        "import sys; print('{\"latency_ms\": %s}' % {'slow': 9, 'fast': 1}[sys.argv[1]])"
+    )
+    command = f"command: '{sys.executable} -I -S {tmp_path / 'device.py'} {{device}} {{model}}'"
+    targets = "targets={a: {template: device, set: {device: slow}}, b: {template: device, set: {device: fast}}}"
+    overrides = [f"cost={{name: measured, {command}}}", targets, "accelerators=null", "budget.designs=2"]
+    with load_experiment(experiment, overrides).study(tmp_path / "run") as study:
+        study.run()
+        evaluations = study.evaluations
+    for evaluation in evaluations:
+        assert evaluation.metrics["latency_ms@a"] == pytest.approx(9)
+        assert evaluation.metrics["latency_ms@b"] == pytest.approx(1)
+    with pytest.raises(
+        SpecError, match=r"cost.command: \{device\} stands here, and the accelerator device names no device"
+    ):
+        load_experiment(experiment, [*overrides, "targets.b.set={}"])
+
+
 def test_a_network_that_cannot_be_run_is_a_recorded_failure():
     def broken():
         raise ValueError("no such block")
@@ -222,12 +242,60 @@ def test_a_network_that_cannot_be_run_is_a_recorded_failure():
     assert cost.reason == "file is no network that can be run"
 
 
+def misbehaving(act: Callable[[], object]) -> Workload:
+    """A network that does something when it is run."""
+
+    def module():
+        from torch import nn
+
+        class Misbehaving(nn.Module):
+            def forward(self, images):
+                act()
+                return images
+
+        return Misbehaving()
+
+    return Workload("misbehaving", (), Source(repr(act), {}, (1, 8, 8), module))
+
+
+def test_a_network_that_hangs_or_crashes_is_a_recorded_failure_and_the_next_is_measured():
+    model = MeasuredCost(MeasuredSettings(repeats=2, warm_up=1, time_limit_s=3.0))
+    began = time.monotonic()
+    workloads = [misbehaving(lambda: time.sleep(60)), misbehaving(os.abort), network()]
+    hung, crashed, good = model.evaluate([(workload, machine()) for workload in workloads])
+    assert (hung.violation, hung.reason) == (
+        1.0,
+        "3 runs did not end within 3 s (time_limit_s)",
+    )
+    assert (crashed.violation, crashed.reason) == (1.0, "cannot be measured: crashed twice: killed by SIGABRT")
+    assert good.violation == 0
+    assert good.latency_cycles > 0
+    assert time.monotonic() - began < 55
+
+
+def test_a_network_that_is_slow_once_is_measured_no_shorter():
+    (cost,) = MeasuredCost(MeasuredSettings(repeats=3, warm_up=0)).evaluate(
+        [(misbehaving(lambda: time.sleep(0.05)), machine())]
+    )
+    assert cost.latency_cycles / (machine().clock_mhz * 1e3) >= 50
+
+
+def test_a_run_goes_on_past_a_network_that_takes_too_long(experiment, tmp_path):
+    override = "cost={name: measured, repeats: 1, warm_up: 0, time_limit_s: 0.001}"
+    with load_experiment(experiment, [override]).study(tmp_path / "run") as study:
+        study.run()
+        evaluations = study.evaluations
+    assert len(evaluations) == 6
+    assert {evaluation.reason for evaluation in evaluations} == {"1 runs did not end within 0.001 s (time_limit_s)"}
+    assert load_results(tmp_path / "run").evaluations == evaluations
+
+
 def test_measuring_leaves_threads_cores_and_random_numbers_as_they_were():
     import torch
 
     torch.manual_seed(5)
     before = torch.get_num_threads(), os.sched_getaffinity(0), torch.random.get_rng_state()
-    MeasuredCost(MeasuredSettings(repeats=1)).evaluate([(network(), machine())])
+    timing.measure(network().source, MeasuredSettings(repeats=1).timing)
     after = torch.get_num_threads(), os.sched_getaffinity(0), torch.random.get_rng_state()
     assert before[:2] == after[:2]
     assert bool((before[2] == after[2]).all())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from coevo.errors import SpecError
 from coevo.experiment import load_experiment
+from coevo.networks.cell import from_digits, to_digits, to_string
 from coevo.report import read_design, write_report
 from coevo.study import load_results
 
@@ -154,3 +157,75 @@ def test_mistakes_name_the_field(several, override, said):
 def test_what_targets_come_to_is_nothing_without_targets(several):
     with pytest.raises(SpecError, match="across: says nothing without targets"):
         several("accelerators=[machine.yaml]", "targets=null", "across=mean")
+
+
+DEVICES = """
+schema: 1
+name: devices
+network: {space: nasbench201}
+targets:
+  phone: {template: device, set: {device: small}}
+  board: {template: device, set: {device: large}}
+deployment: {resolution: 32, classes: 10}
+objectives: [latency@phone, latency@board]
+cost: {name: device_table, path: table.csv}
+optimizer: {name: random, batch: 10}
+budget: {designs: 20}
+"""
+
+
+@pytest.fixture
+def devices(tmp_path):
+    """Two devices of one table: small is slow at 3x3 convolutions, large at 1x1; some cells are on one alone."""
+    rows = ["arch,small_latency_ms,large_latency_ms"]
+    for digits in map("".join, product("01234", repeat=6)):
+        small = "" if digits.startswith("0") else 1 + digits.count("3")
+        rows.append(f"{to_string(from_digits(digits))},{small},{1 + 10 * digits.count('2')}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    (tmp_path / "devices.yaml").write_text(DEVICES)
+    return lambda *overrides: load_experiment(tmp_path / "devices.yaml", overrides)
+
+
+def test_two_devices_of_one_table_are_two_targets(devices, tmp_path):
+    with devices().study(tmp_path / "run") as study:
+        study.run()
+        evaluations = study.evaluations
+    assert any(evaluation.violation for evaluation in evaluations)
+    for evaluation in evaluations:
+        digits = to_digits(devices().joint.network(np.array(evaluation.genome)).choices)
+        if digits.startswith("0"):
+            assert evaluation.reason.startswith("phone: the table has no latency of ")
+            assert evaluation.reason.endswith(" on small")
+        else:
+            assert evaluation.metrics["latency_ms@phone"] == pytest.approx(1 + digits.count("3"))
+            assert evaluation.metrics["latency_ms@board"] == pytest.approx(1 + 10 * digits.count("2"))
+    (tmp_path / "table.csv").unlink()
+    assert load_results(tmp_path / "run").evaluations == evaluations
+    assert load_results(tmp_path / "run").front.rows()
+
+
+def test_a_device_may_be_chosen_with_the_network(devices):
+    section = "[{template: device, vary: {device: {any_of: [small, large]}}}]"
+    experiment = devices("targets=null", f"accelerators={section}", "objectives=[latency, parameters]")
+    _, _, scores = figures(experiment, 40)
+    assert experiment.joint.sizes["hardware"] == 2
+    assert {score.metrics["latency_ms"] < 10 for score in scores} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("targets.phone.set.device=smal", r"cost: the table has no device 'smal' \(did you mean 'small'"),
+        (
+            "targets.phone.set={}",
+            "cost: the accelerator device names no device; add `device` here",
+        ),
+        ("targets.phone.set.device=a b", r"targets.phone.set.device: .*'a b'"),
+        ("cost.device=large", r"cost.device: 'large' stands here, and 'small' in an accelerator; remove one"),
+        ("network.space=fbnet", r"with 100 classes, and are scored for 3 x 32 x 32 with 10; add `deployment"),
+        ("network.space=digits_mbconv", "know the networks of spaces nasbench201 and fbnet alone"),
+    ],
+)
+def test_devices_that_the_table_cannot_tell_of_are_refused(devices, override, said):
+    with pytest.raises(SpecError, match=said):
+        devices(override)

@@ -170,7 +170,7 @@ class Writer:
         raise ValueError(f"node {step.name}: {type(step).__name__} has no form in ONNX here")
 
     def _conv(self, step: Conv, given: str, part: nn.Module) -> str:
-        given = self._activation(step.before, given, f"{step.name}.before")
+        given = self._shuffled(step, self._activation(step.before, given, f"{step.name}.before"))
         conv = part.get_submodule("conv")
         made = self.add(
             "Conv",
@@ -185,6 +185,18 @@ class Writer:
         if step.affine == "norm":
             made = self._norm(f"{step.name}.norm", made, part)
         return self._activation(step.after, made)
+
+    def _shuffled(self, step: Conv, given: str) -> str:
+        """Puts the channels in the order in which a convolution reads them."""
+        if step.shuffle == 1:
+            return given
+        channels, height, width = self._shapes[step.source]
+        groups = (step.shuffle, channels // step.shuffle)
+        apart = self.sizes(f"{step.name}.groups", 0, *groups, height, width)
+        split = self.add("Reshape", [given, apart], f"{step.name}.split")
+        turned = self.add("Transpose", [split], f"{step.name}.turned", perm=[0, 2, 1, 3, 4])
+        whole = self.sizes(f"{step.name}.channels", 0, channels, height, width)
+        return self.add("Reshape", [turned, whole], f"{step.name}.shuffled")
 
     def _linear(self, step: Linear, given: str, part: nn.Module) -> str:
         flat = self.add("Flatten", [given], f"{step.name}.flat", axis=1)

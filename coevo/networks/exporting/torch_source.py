@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from coevo.networks.attention import ChannelNorm, HeadProducts, HeadSums, TokenSequence
 from coevo.networks.graph import INPUT, Activation, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Shape, Zeros
+from coevo.networks.modules import Shuffle
 from coevo.networks.quantised import ActivationGrid, QuantisedConv2d, QuantisedLinear, Stored, with_stored
 from coevo.networks.sequence import FirstToken, LayerNorm, Mix, Scores, Softmax, Tokens
 
@@ -115,10 +116,17 @@ def _parts(steps: Sequence[Node | Stored]) -> Iterator[str]:
     """The classes that the steps need, those of transformers as they stand in coevo."""
     if any(isinstance(step, Stored) for step in steps):
         yield _GRID
+    if any(isinstance(step, Conv) and step.shuffle > 1 for step in steps):
+        yield _plain(Shuffle)
     kinds = {Tokens: TokenSequence, LayerNorm: ChannelNorm, Scores: HeadProducts, Mix: HeadSums}
     for node, module in kinds.items():
         if any(isinstance(step, node) for step in steps):
-            yield "\n\n" + re.sub(r": Tensor\b| -> \w+(?=:)|: (int|bool)\b", "", inspect.getsource(module))
+            yield _plain(module)
+
+
+def _plain(module: type[nn.Module]) -> str:
+    """A class's text without types, which need no import then."""
+    return "\n\n" + re.sub(r": Tensor\b| -> \w+(?=:)|: (int|bool)\b", "", inspect.getsource(module))
 
 
 def _built(step: Node | Stored, given: Shape, name: str) -> Iterator[str]:
@@ -149,6 +157,8 @@ def _conv_parts(step: Conv, given: int) -> dict[str, str]:
     options = "".join(f", {key}={value}" for key, value in more.items() if value != usual[key])
     bias = "" if step.affine == "bias" else ", bias=False"
     parts = {"before": _ACTIVATIONS[step.before]} if step.before else {}
+    if step.shuffle > 1:
+        parts["shuffle"] = f"Shuffle({step.shuffle})"
     parts["conv"] = f"nn.Conv2d({given}, {step.channels}, {step.kernel}{options}{bias})"
     if step.affine == "norm":
         parts["norm"] = f"nn.BatchNorm2d({step.channels})"

@@ -1,6 +1,6 @@
 """Runs tasks in processes that may die, hang or eat memory without taking the program along.
 
-A `Pool` starts one server process (`coevo.accuracy.worker`) with a plain command, not through multiprocessing:
+A `Pool` starts one server process (`coevo.processes.worker`) with a plain command, not through multiprocessing:
 the user's main module is never imported anew, so scripts without an ``if __name__ == "__main__"`` guard, notebooks
 and ``python -`` all work. The server forks one process per task, milliseconds each. What passes through the pipes
 is pickled by multiprocessing and never stored.
@@ -22,12 +22,13 @@ from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-from coevo.accuracy.worker import Outcome
 from coevo.errors import BackendError
+from coevo.processes.worker import Outcome
 
 _TRIES = 2
 _GRACE_S = 2.0
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")}
+THREADS = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM"))
+"""Environment variables by which libraries take their number of threads; 1 in a pool's processes unless told."""
 
 
 class Tasks(Protocol):
@@ -96,7 +97,7 @@ class Pool(Processes):
         self, function: str, shared: Any, *, time_limit_s: float, environment: dict[str, str] | None = None
     ) -> None:
         self._opening = (function, shared, time_limit_s)
-        self._environment = {**os.environ, **_ONE_THREAD, **(environment or {})}
+        self._environment = {**os.environ, **dict.fromkeys(THREADS, "1"), **(environment or {})}
         self._tickets = itertools.count()
         self._outstanding: set[int] = set()
         self._arrived: dict[int, Outcome] = {}
@@ -172,7 +173,7 @@ class Pool(Processes):
         ready = self._ready
         self.close()
         if not ready:
-            raise BackendError(f"the training processes do not start ({sys.executable}); their error stands above")
+            raise BackendError(f"the processes do not start ({sys.executable}); their error stands above")
 
     def _open(self) -> Connection:
         if self._pipe is None:
@@ -182,7 +183,7 @@ class Pool(Processes):
             except OSError as error:
                 self._pipe.close()
                 self._pipe = None
-                raise BackendError(f"the training processes do not start: {sys.executable}: {error}") from None
+                raise BackendError(f"the processes do not start: {sys.executable}: {error}") from None
             finally:
                 theirs.close()
             self._end = weakref.finalize(self, _shut, self._pipe, process)
@@ -275,7 +276,7 @@ def _launch(pipe: Connection, environment: dict[str, str]) -> subprocess.Popen[b
     handle = pipe.fileno()
     code = (
         f"import json, sys; sys.path[:] = json.loads({json.dumps([str(entry) for entry in sys.path])!r}); "
-        f"from coevo.accuracy.worker import serve; serve({handle}, {os.getpid()})"
+        f"from coevo.processes.worker import serve; serve({handle}, {os.getpid()})"
     )
     command = [sys.executable, "-c", code]
     if sys.platform == "win32":

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coevo.accuracy.worker import unpack
 from coevo.errors import BackendError
+from coevo.processes.worker import unpack
 
 
 def act(shared: Any, payload: bytes) -> Any:

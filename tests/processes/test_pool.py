@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from coevo.accuracy.pool import Pool
-from coevo.accuracy.worker import Outcome, pack
 from coevo.errors import BackendError
+from coevo.processes.pool import Pool
+from coevo.processes.worker import Outcome, pack
 
 HERE = str(Path(__file__).parent)
 posix = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
@@ -196,8 +196,8 @@ def test_a_run_that_fails_does_not_stop_another(pool: Pool) -> None:
 SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
-from coevo.accuracy.pool import Pool
-from coevo.accuracy.worker import pack
+from coevo.processes.pool import Pool
+from coevo.processes.worker import pack
 tasks = [pack(pair) for pair in {pairs!r}]
 print(sorted(outcome.value for _, outcome in Pool("pool_tasks:act", 1, time_limit_s=60).run(tasks, jobs=2)))
 """

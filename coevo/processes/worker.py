@@ -1,4 +1,4 @@
-"""The other side of `coevo.accuracy.pool`: a server process that forks one process per task.
+"""The other side of `coevo.processes.pool`: a server process that forks one process per task.
 
 The server imports what the function needs (torch takes seconds), runs none of the user's code and no threads, and
 so can fork at will. A task's process may raise, hang, eat memory or die: the server reports what became of it.
