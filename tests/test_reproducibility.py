@@ -118,9 +118,10 @@ def test_every_rung_gives_the_same_front_with_other_workers_and_killed_twice(tmp
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_in_steady_state_one_worker_gives_the_same_front_killed_three_times(tmp_path):
+@pytest.mark.parametrize("rung", ["inherit", "zero_cost", "supernet"])
+def test_in_steady_state_one_worker_gives_the_same_front_killed_three_times(tmp_path, rung):
     line = next(line for line in TRAINED.splitlines() if line.startswith("accuracy:"))
-    steady = TRAINED.replace(line, f"accuracy: {RUNGS['inherit']}\nsteady_state: {{in_flight: 3}}")
+    steady = TRAINED.replace(line, f"accuracy: {RUNGS[rung]}\nsteady_state: {{in_flight: 3}}")
     began = time.monotonic()
     once = front(steady, tmp_path / "once", jobs=1)
     whole = time.monotonic() - began

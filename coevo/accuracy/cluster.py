@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -51,6 +52,7 @@ SAME = ("coevo", "torch", "numpy")
 
 _WAIT_S = 30.0
 _LOOK_S = 1.0
+_END_S = 0.5
 _CHATTY = ("distributed.client", "distributed.batched", "distributed.core", "distributed.comm", "distributed.scheduler")
 
 
@@ -98,12 +100,7 @@ def on_cluster(address: str, jobs: int = 1) -> Iterator[Cluster]:
 @contextmanager
 def _connected(address: str, jobs: int) -> Iterator[Any]:
     if address == LOCAL:
-        with (
-            _dask.LocalCluster(
-                n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL + 1
-            ) as local,
-            _dask.Client(local) as client,
-        ):
+        with _here(jobs) as local, _dask.Client(local) as client:
             yield client
         return
     where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
@@ -117,6 +114,31 @@ def _connected(address: str, jobs: int) -> Iterator[Any]:
         yield client
     finally:
         client.close(timeout=_LOOK_S)
+
+
+def _here(jobs: int) -> Any:
+    """Starts worker processes on this machine, which Ctrl-C does not reach: the program alone decides."""
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    try:
+        # dask's thread, and with it all processes that it starts, keeps what is blocked now.
+        return _dask.LocalCluster(
+            n_workers=jobs,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL + 1,
+            worker_class=_Brief,
+        )
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Brief(distributed.Nanny):
+    """Ends its worker soon, also amid trainings: what it was at is done anew by whoever goes on with the run."""
+
+    async def close(self, timeout: float | None = None, reason: str = "nanny-close") -> Any:
+        return await super().close(timeout=min(timeout or _END_S, _END_S), reason=reason)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from coevo.accuracy.restored import Restored
 from coevo.accuracy.settings import TrainSettings
-from coevo.accuracy.train import ProcessTrainings, TrainedAccuracy, weights_file
+from coevo.accuracy.tasks import ProcessTrainings
+from coevo.accuracy.train import TrainedAccuracy, weights_file
 from coevo.design import Accuracy, Network
 from coevo.errors import RunError, SpecError
 from coevo.processes.worker import Outcome

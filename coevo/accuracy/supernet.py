@@ -22,10 +22,11 @@ from coevo.accuracy.data import Split, find_file, load_split, task_of
 from coevo.accuracy.restored import Restored, restored
 from coevo.accuracy.settings import DataSettings, LimitSettings, ReducedSettings
 from coevo.accuracy.shared_weights import GraphFamily, has_graph, space_digest
-from coevo.accuracy.tasks import NetworkTasks, failure
+from coevo.accuracy.tasks import NetworkTasks, ProcessTrainings, failure, packed
 from coevo.design import Accuracy, Network, digest
 from coevo.errors import BackendError, RunError, SpecError
 from coevo.networks.narrow import reduced
+from coevo.processes.worker import Outcome
 from coevo.protocols import Context, NetworkFamily, Task
 
 Rule = Literal["auto", "sandwich", "single_path"]
@@ -133,10 +134,33 @@ class SupernetAccuracy:
         shared = self._shared(family, networks[0])
         weights = self._trained(shared, networks[0], seed, context)
         for places, outcome in self._tasks.run(shared, networks, seed, jobs, [str(weights)] * len(networks)):
-            scored = isinstance(outcome.value, Accuracy)
-            accuracy = replace(outcome.value, seconds=outcome.seconds) if scored else failure(outcome, "scoring")
+            accuracy = _accuracy(networks[places[0]], outcome)
             for place in places:
                 yield place, accuracy
+
+    def begin(self, family: NetworkFamily, seed: int, jobs: int = 1) -> ProcessTrainings:
+        """Returns scorings, none yet, to which networks are added one by one (socket `Trainings`).
+
+        The shared weights are trained, if need be, as the first is added.
+
+        Args:
+            family: As for `score`, like the others.
+            seed: The run's.
+            jobs: Scorings at a time.
+
+        Raises:
+            DataError, SpecError: As `score`.
+        """
+        there: list[tuple[GraphFamily, str]] = []
+
+        def payload(network: Network, context: Context) -> bytes:
+            if not there:
+                shared = self._shared(family, network)
+                there.append((shared, str(self._trained(shared, network, seed, context))))
+            shared, weights = there[0]
+            return packed(shared, network, seed, weights)
+
+        return ProcessTrainings(self._tasks.begin(jobs), payload, _accuracy)
 
     def restored(self, family: NetworkFamily, network: Network, seed: int, folder: Path) -> Restored:
         """Returns a network with its slices of the shared weights, as `score` looks at it.
@@ -244,6 +268,13 @@ class SupernetAccuracy:
 
 
 plugin = SupernetAccuracy
+
+
+def _accuracy(network: Network, outcome: Outcome) -> Accuracy:  # noqa: ARG001 - as ProcessTrainings asks
+    """What comes of a network's scoring."""
+    if isinstance(outcome.value, Accuracy):
+        return replace(outcome.value, seconds=outcome.seconds)
+    return failure(outcome, "scoring")
 
 
 def seconds_of(file: Path) -> float:

@@ -10,7 +10,7 @@ from coevo.design import Accuracy, Network
 from coevo.errors import SpecError
 from coevo.processes.pool import Pool, Processes, Tasks
 from coevo.processes.worker import Outcome, one_line, pack
-from coevo.protocols import NetworkFamily
+from coevo.protocols import Context, NetworkFamily
 
 NetworkTask = tuple[NetworkFamily, Mapping[str, Any], tuple[int, ...], Any]
 """Family, choices of the network, what its random numbers come from, and what the model adds."""
@@ -98,6 +98,51 @@ class NetworkTasks:
             self._place = place
             self._there = place(self._function, shared, time_limit_s=limit_s, environment=_CUDA_DETERMINISM)
         return self._there
+
+
+class ProcessTrainings:
+    """Trainings in processes of their own (socket `Trainings`).
+
+    Args:
+        tasks: Of the pool.
+        payload: Returns the task of a network in a context.
+        accuracy: Returns what a network's outcome means.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        payload: Callable[[Network, Context], bytes],
+        accuracy: Callable[[Network, Outcome], Accuracy],
+    ) -> None:
+        self._tasks = tasks
+        self._payload = payload
+        self._accuracy = accuracy
+        self._networks: dict[int, Network] = {}
+
+    def add(self, network: Network, context: Context) -> None:
+        """Adds a network; see `Trainings.add`.
+
+        Raises:
+            BackendError: The processes cannot start.
+            RunError, SpecError: As the model's `score`.
+        """
+        self._networks[self._tasks.add(self._payload(network, context))] = network
+
+    def next(self) -> tuple[Network, Accuracy]:
+        """Waits for one; see `Trainings.next`.
+
+        Raises:
+            BackendError: No training can run on this machine.
+        """
+        index, outcome = self._tasks.next()
+        network = self._networks.pop(index)
+        return network, self._accuracy(network, outcome)
+
+    def close(self) -> None:
+        """Cancels those under way."""
+        self._tasks.close()
+        self._networks.clear()
 
 
 def failure(outcome: Outcome, what: str = "training") -> Accuracy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,11 +14,10 @@ import numpy as np
 from coevo.accuracy.data import find_file, load_split, task_of
 from coevo.accuracy.restored import Restored, restored
 from coevo.accuracy.settings import TrainSettings
-from coevo.accuracy.tasks import NetworkTasks, failure, packed
+from coevo.accuracy.tasks import NetworkTasks, ProcessTrainings, failure, packed
 from coevo.design import Accuracy, Network, digest
 from coevo.errors import RunError
 from coevo.networks.narrow import reduced
-from coevo.processes.pool import Tasks
 from coevo.processes.worker import Outcome
 from coevo.protocols import Candidate, Context, NetworkFamily, Task
 
@@ -222,51 +221,6 @@ class TrainedAccuracy:
 
 
 plugin = TrainedAccuracy
-
-
-class ProcessTrainings:
-    """Trainings in processes of their own (socket `Trainings`).
-
-    Args:
-        tasks: Of the pool.
-        payload: Returns the task of a network in a context.
-        accuracy: Returns what a network's outcome means.
-    """
-
-    def __init__(
-        self,
-        tasks: Tasks,
-        payload: Callable[[Network, Context], bytes],
-        accuracy: Callable[[Network, Outcome], Accuracy],
-    ) -> None:
-        self._tasks = tasks
-        self._payload = payload
-        self._accuracy = accuracy
-        self._networks: dict[int, Network] = {}
-
-    def add(self, network: Network, context: Context) -> None:
-        """Adds a network; see `Trainings.add`.
-
-        Raises:
-            BackendError: The processes cannot start.
-            RunError, SpecError: As the model's `score`.
-        """
-        self._networks[self._tasks.add(self._payload(network, context))] = network
-
-    def next(self) -> tuple[Network, Accuracy]:
-        """Waits for one; see `Trainings.next`.
-
-        Raises:
-            BackendError: No training can run on this machine.
-        """
-        index, outcome = self._tasks.next()
-        network = self._networks.pop(index)
-        return network, self._accuracy(network, outcome)
-
-    def close(self) -> None:
-        """Cancels those under way."""
-        self._tasks.close()
-        self._networks.clear()
 
 
 def weights_file(folder: Path, chain: Sequence[TrainSettings], network: Network, seed: int) -> Path:

@@ -20,8 +20,10 @@ from coevo.accuracy.data import find_file, load_train, task_of
 from coevo.accuracy.settings import DataSettings, LimitSettings
 from coevo.accuracy.stack import memory_key
 from coevo.accuracy.standing import Aggregate
-from coevo.accuracy.tasks import NetworkTasks, failure
+from coevo.accuracy.tasks import NetworkTasks, failure, packed
 from coevo.design import Accuracy, Network
+from coevo.processes.pool import Tasks
+from coevo.processes.worker import Outcome
 from coevo.protocols import Context, NetworkFamily, Task
 from coevo.space import Space
 
@@ -180,6 +182,16 @@ class ZeroCostAccuracy:
                 values[name][places] = _value(accuracy)
         return values
 
+    def begin(self, family: NetworkFamily, seed: int, jobs: int = 1) -> Looks:
+        """Returns looks, none yet, to which networks are added one by one (socket `Trainings`).
+
+        Args:
+            family: As for `score`, like the others.
+            seed: The run's.
+            jobs: Networks at a time.
+        """
+        return Looks(self, family, seed, jobs)
+
     def close(self) -> None:
         """Ends the processes, if there are any."""
         self._tasks.close()
@@ -207,28 +219,41 @@ class ZeroCostAccuracy:
         memory: MutableMapping[str, Accuracy],
     ) -> Iterator[tuple[list[int], dict[str, Accuracy]]]:
         """Yields (indices, figures by proxy) of every network as each is done; a figure stands where an error would."""
-        if set(self._settings.proxies) <= _SIZES:  # nothing to run
-            for i, network in enumerate(networks):
-                sizes = _sizes(family, network)
-                yield [i], {name: Accuracy(sizes[name], fidelity=name) for name in self._settings.proxies}
-            return
         unknown: list[int] = []
         for i, network in enumerate(networks):
-            keys = self._keys(network, seed)
-            known = {name: found for name, key in keys.items() if (found := memory.get(key)) is not None}
-            if len(known) == len(keys):
-                yield [i], known
-            else:
+            known = self._known(family, network, seed, memory)
+            if known is None:
                 unknown.append(i)
-        for places, outcome in self._tasks.run(family, [networks[i] for i in unknown], seed, jobs):
-            if isinstance(outcome.value, dict):
-                known = {n: Accuracy(error=v, fidelity=n, seconds=outcome.seconds) for n, v in outcome.value.items()}
             else:
-                known = dict.fromkeys(self._settings.proxies, failure(outcome, "scoring"))
+                yield [i], known
+        if not unknown:  # nothing to run
+            return
+        for places, outcome in self._tasks.run(family, [networks[i] for i in unknown], seed, jobs):
             indices = [unknown[place] for place in places]
-            for name, key in self._keys(networks[indices[0]], seed).items():
-                memory[key] = known[name]
-            yield indices, known
+            yield indices, self._noted(networks[indices[0]], seed, outcome, memory)
+
+    def _known(
+        self, family: NetworkFamily, network: Network, seed: int, memory: MutableMapping[str, Accuracy]
+    ) -> dict[str, Accuracy] | None:
+        """A network's figures, if none has to be looked for."""
+        if set(self._settings.proxies) <= _SIZES:
+            sizes = _sizes(family, network)
+            return {name: Accuracy(sizes[name], fidelity=name) for name in self._settings.proxies}
+        keys = self._keys(network, seed)
+        known = {name: found for name, key in keys.items() if (found := memory.get(key)) is not None}
+        return known if len(known) == len(keys) else None
+
+    def _noted(
+        self, network: Network, seed: int, outcome: Outcome, memory: MutableMapping[str, Accuracy]
+    ) -> dict[str, Accuracy]:
+        """The figures that an outcome gives, remembered."""
+        if isinstance(outcome.value, dict):
+            known = {n: Accuracy(error=v, fidelity=n, seconds=outcome.seconds) for n, v in outcome.value.items()}
+        else:
+            known = dict.fromkeys(self._settings.proxies, failure(outcome, "scoring"))
+        for name, key in self._keys(network, seed).items():
+            memory[key] = known[name]
+        return known
 
     def _keys(self, network: Network, seed: int) -> dict[str, str]:
         """Where each proxy's figure is remembered."""
@@ -262,6 +287,71 @@ class ZeroCostAccuracy:
 
 
 plugin = ZeroCostAccuracy
+
+
+class Looks:
+    """Looks at networks, others being added as some are done (socket `Trainings`).
+
+    The reference networks are looked at as the first is added. A network whose figures are known is done at once, but
+    with one worker, where networks are done in the order of adding, resumed or not.
+
+    Args:
+        model: Says what figures are worth.
+        family: Of the networks.
+        seed: The run's.
+        jobs: Networks at a time.
+    """
+
+    def __init__(self, model: ZeroCostAccuracy, family: NetworkFamily, seed: int, jobs: int) -> None:
+        self._model = model
+        self._family = family
+        self._seed = seed
+        self._jobs = jobs
+        self._tasks: Tasks | None = None
+        self._indices: dict[int, str] = {}
+        self._added: dict[str, tuple[Network, dict[str, Accuracy] | None, Context]] = {}
+
+    def add(self, network: Network, context: Context) -> None:
+        """Adds a network; see `Trainings.add`.
+
+        Raises:
+            DataError, BackendError, SpecError: As the model's `score`.
+        """
+        model, seed = self._model, self._seed
+        model._aggregate(self._family, network.family, seed, self._jobs, context.memory)
+        known = model._known(self._family, network, seed, context.memory)
+        if known is None:
+            self._tasks = self._tasks or model._tasks.begin(self._jobs)
+            self._indices[self._tasks.add(packed(self._family, network, seed, None))] = network.key
+        self._added[network.key] = network, known, context
+
+    def next(self) -> tuple[Network, Accuracy]:
+        """Waits for one; see `Trainings.next`.
+
+        Raises:
+            BackendError: No task can run on this machine.
+        """
+        first = next(iter(self._added))
+        looked = (first,) if self._jobs == 1 else self._added
+        key = next((key for key in looked if self._added[key][1] is not None), None)
+        if key is None:
+            assert self._tasks is not None
+            index, outcome = self._tasks.next()
+            network, _, context = self._added.pop(self._indices.pop(index))
+            known = self._model._noted(network, self._seed, outcome, context.memory)
+        else:
+            network, found, context = self._added.pop(key)
+            known = found or {}
+        aggregate = self._model._aggregate(self._family, network.family, self._seed, self._jobs, context.memory)
+        return network, self._model._accuracy(aggregate, known)
+
+    def close(self) -> None:
+        """Cancels those under way."""
+        if self._tasks is not None:
+            self._tasks.close()
+        self._tasks = None
+        self._indices.clear()
+        self._added.clear()
 
 
 def reference_networks(family: NetworkFamily, name: str, count: int) -> list[Network]:

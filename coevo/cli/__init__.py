@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -53,6 +55,9 @@ for command in (
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the program and exits: 0, 2 for a mistake of the user's or the surroundings', 130 after Ctrl-C."""
+    # Else Python, as it exits, looks through all of torch and numba for what it may collect: seconds, for nothing.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     sys.exit(_run(arguments))
 
 

@@ -12,7 +12,7 @@ from coevo.errors import SpecError
 _EXAMPLES = """\b
 Examples:
   coevo import eyeriss_like/arch.yaml --name my_eyeriss
-  coevo import architecture.yaml constraints.yaml -o mine.yaml
+  coevo import architecture.yaml variables.yaml constraints.yaml -o mine.yaml
 """
 
 
@@ -24,7 +24,8 @@ def import_accelerator(files: tuple[str, ...], name: str | None, out: str | None
     """Makes an accelerator template of a Timeloop v4 architecture, and says what it did not understand of it.
 
     Sizes, meshes, bandwidths, what each memory keeps and what may spread where are taken over; energies and areas are
-    derived from the technology, and can be set in the template.
+    derived from the technology, and can be set in the template. Arithmetic over variables, attributes and nodes is
+    evaluated; a file with `variables` or `constraints` is named beside that of the architecture.
     """
     from coevo.accelerator import load_template
     from coevo.report.files import write_atomically

@@ -87,6 +87,7 @@ class Loader:
         if self.accuracy is not None:
             self.model = self._built("accuracy", self.accuracy, self.accuracy.settings, self.file)
         self._check_steady_state()
+        self.final_files: dict[str, Path] = {}
         self.final = self._final()
         self.task, self.deployment = self._tasks(self.model)
         self.joint = self._joint()
@@ -258,7 +259,8 @@ class Loader:
             raise self.document.error(("final", "accuracy"), f"is for {model.task}, the search for {self.model.task}")
         # Seeds of their own: the search's own training, lucky perhaps, is none of them.
         seeds = [self.spec.seed + 1 + i for i in range(final.seeds)]
-        own = {name: fingerprint(path) for name, path in self._files(texts(plugin.data)).items()}
+        self.final_files = self._files(texts(plugin.data))
+        own = {name: fingerprint(path) for name, path in self.final_files.items()}
         return FinalPlan(model, {"accuracy": digest([plugin.data, own]), "seeds": seeds})
 
     def _warm_start(self) -> WarmStart | None:
@@ -410,7 +412,7 @@ class Loader:
             self.cost.name,
             self.cost.settings.model_dump(mode="json"),
             str(Path(self.file).resolve()),
-            {str(path): fingerprint(path) for path in self._plugins.values()},
+            {str(path): fingerprint(path) for path in (self._plugins | self.final_files).values()},
             tuple((label, Source.of_template(t.template), dict(t.set)) for label, t in self.targets.items()),
             self.spec.across or "worst",
         )

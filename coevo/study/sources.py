@@ -174,7 +174,10 @@ class Sources:
             raise RunError(f"{folder}: was made with the plug-in {name}, whose file is gone; put it back")
         if path.is_relative_to(folder.resolve()):
             raise RunError(f"{folder}: Python files in a run folder are not run; move {path} elsewhere")
-        if self.plugins.get(str(path)) != fingerprint(path):
+        if str(path) not in self.plugins:
+            problem = f"holds no fingerprint of {path}; the same `coevo run` once more writes it down"
+            raise RunError(f"{folder}: {problem}")
+        if self.plugins[str(path)] != fingerprint(path):
             raise RunError(f"{folder}: was made with another {path}; put back the one it was made with")
 
 

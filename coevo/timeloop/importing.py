@@ -1,7 +1,7 @@
 """Reads a Timeloop v4 architecture (timeloopfe's) as an accelerator template of ours.
 
-What has no place in a template is not dropped in silence: it becomes a note that names node and key. Only what a file
-says in numbers and names is taken; expressions and jinja are not evaluated.
+What has no place in a template is not dropped in silence: it becomes a note that names node and key. Arithmetic is
+evaluated (`coevo.timeloop.expressions`); of what else stands in the place of a number, the note names file and line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, get_args
 
 from coevo.accelerator.technology import DramKind
 from coevo.errors import SpecError
-from coevo.timeloop.architecture_file import joined, read_nodes, table
+from coevo.timeloop.architecture_file import joined, read_architecture, table
+from coevo.timeloop.expressions import Plain
 from coevo.timeloop.text import yaml_text
 from coevo.workload import DIMS, OPERANDS
 
@@ -51,6 +52,7 @@ class Imported:
         memories: As a template has them, outermost first.
         x, y: Dims that may unroll along columns and rows, the preferred first.
         notes: What was not understood or had to be assumed.
+        variables: Values of the variables, which stand for attributes that no node has.
         attributes: What containers say of all that is inside them.
         widths: Bits of a word by memory.
     """
@@ -60,6 +62,7 @@ class Imported:
     x: list[str] = field(default_factory=list)
     y: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    variables: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     widths: dict[str, int] = field(default_factory=dict)
     compute: bool = False
@@ -73,15 +76,15 @@ def import_architecture(files: Sequence[Path], name: str) -> tuple[str, list[str
     """Returns a template as YAML text, and what of the files was not understood.
 
     Args:
-        files: One holds ``architecture``; others may hold ``constraints``.
+        files: One holds ``architecture``; others may hold ``constraints`` and ``variables``.
         name: For the template.
 
     Raises:
         SpecError: The files hold no v4 architecture, or one without memories or multipliers.
     """
-    nodes, constraints = read_nodes(files)
-    made = Imported(name)
-    for node in nodes:
+    read = read_architecture(files)
+    made, constraints = Imported(name, variables=read.variables), dict(read.constraints)
+    for node in read.nodes:
         given = table(node.get("constraints"))
         _take(made, {**node, "constraints": joined(given, constraints.pop(str(node.get("name")), {}))})
     for target in constraints:
@@ -136,7 +139,8 @@ def _fan_out(made: Imported, node: dict[str, Any], name: str) -> None:
     fanout["x"], fanout["y"] = fanout["x"] * columns, fanout["y"] * rows
     free = [dim for letter, dim in _LETTERS.items() if letter != "K" and dim not in _ones(said)]
     order = [_LETTERS[letter] for letter in _letters(said.get("permutation")) if letter in _LETTERS]
-    first = int(said.get("split", len(order) if columns > 1 else 0))
+    split = _whole(made, name, "constraints.spatial.split", said.get("split"))
+    first = (len(order) if columns > 1 else 0) if split is None else split
     columns_of, rows_of = (order[:first], order[first:]) if order else (free, free)
     for size, dims, axis in ((columns, columns_of, made.x), (rows, rows_of, made.y)):
         axis += [dim for dim in dims if size > 1 and dim in free and dim not in axis]
@@ -265,13 +269,16 @@ def _number(made: Imported, name: str, key: str, value: Any) -> float | None:
     try:
         number = float(f"{float(value):.9g}")
     except (TypeError, ValueError):
-        made.note(name, f"{key} {value!r} is no number (expressions are not evaluated); left out")
+        why = f" ({value.place}): {value.why}" if isinstance(value, Plain) else " is no number"
+        made.note(name, f"{key} {str(value)!r}{why}; left out")
         return None
     return int(number) if number.is_integer() else number
 
 
 def _whole(made: Imported, name: str, key: str, value: Any) -> int | None:
     number = _number(made, name, key, value)
+    if number is not None and number != int(number):
+        made.note(name, f"{key} {number:g} is no whole number; {int(number)} is taken")
     return None if number is None else int(number)
 
 
@@ -308,8 +315,8 @@ def _template(made: Imported, files: Sequence[str]) -> str:
         "schema": 1,
         "name": made.name,
         "description": f"Imported from Timeloop v4: {', '.join(Path(file).name for file in files)}",
-        "technology_nm": _technology(made, attributes.get("technology")),
-        "clock_mhz": _clock(made, attributes.get("global_cycle_seconds")),
+        "technology_nm": _technology(made, attributes.get("technology", made.variables.get("technology"))),
+        "clock_mhz": _clock(made, attributes.get("global_cycle_seconds", made.variables.get("global_cycle_seconds"))),
         "word_bits": bits,
         "memories": made.memories,
         "dataflow": {"name": "imported", "x": made.x, "y": made.y},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -17,7 +18,7 @@ from coevo.errors import BackendError
 from coevo.processes.worker import Outcome, pack
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-from coevo.accuracy.cluster import Cluster, ClusterPool, on_cluster  # noqa: E402 - needs dask
+from coevo.accuracy.cluster import Cluster, ClusterPool, _Brief, on_cluster  # noqa: E402 - needs dask
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
 
@@ -145,6 +146,19 @@ def test_what_nobody_waits_for_any_more_is_given_up(cluster: Cluster, workers: N
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
     assert tasks.left == 0
+
+
+def test_workers_of_this_machine_are_given_half_a_second_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+
+    async def close(self: Any, timeout: float, reason: str) -> None:
+        given.append(timeout)
+
+    monkeypatch.setattr(distributed.Nanny, "close", close)
+    nanny = object.__new__(_Brief)
+    asyncio.run(nanny.close())
+    asyncio.run(nanny.close(timeout=0.25))
+    assert given == [0.5, 0.25]
 
 
 def test_workers_of_another_version_are_refused(pool: ClusterPool, workers: None, cluster: Cluster) -> None:

@@ -328,6 +328,26 @@ def test_figures_do_not_depend_on_jobs_order_or_company(model: SupernetAccuracy)
     assert len(set(_figures(alone))) > 1
 
 
+def test_added_one_by_one_the_first_trains_the_weights_and_all_have_the_figures_that_they_have_together(
+    tmp_path: Path,
+) -> None:
+    networks, failing = _networks(), Network("mbconv", {"nothing": "known"})
+    with contextlib.closing(plugin(SupernetSettings(**SMALL, weights_folder=str(tmp_path)))) as model:
+        with contextlib.closing(model.begin(_family(), 0, 2)) as scorings:
+            assert not list(tmp_path.iterdir())
+            scorings.add(networks[0], Context())
+            (file,) = tmp_path.glob("*.safetensors")
+            assert file == model.weights_file(_family(), 0)
+            found = [scorings.next()]
+            for network in (failing, *networks[1:]):
+                scorings.add(network, Context())
+            found += [scorings.next() for _ in networks]
+        together = _score(model, networks)
+    scores = {network.key: accuracy for network, accuracy in found}
+    assert _figures([scores[network.key] for network in networks]) == _figures(together)
+    assert scores[failing.key].reason.startswith("scoring failed: ")
+
+
 def test_a_score_says_all_about_itself(model: SupernetAccuracy) -> None:
     (score,) = _score(model, _networks(1))
     assert 0 <= score.error <= 1

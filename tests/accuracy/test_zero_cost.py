@@ -121,6 +121,46 @@ def test_what_is_remembered_is_not_computed_again(model: ZeroCostAccuracy) -> No
     assert [after[0], after[1]] == before
 
 
+def test_networks_added_one_by_one_have_the_same_figures_and_failures() -> None:
+    family, networks, failing = _family(), [_network(depth) for depth in (1, 2, 3)], _network(1, "raise")
+    with contextlib.closing(plugin(plugin.Settings(**SMALL, proxies=["naswot", "macs"]))) as model:
+        together = dict(model.score(family, networks, 0))
+        context = Context(memory={})
+        with contextlib.closing(model.begin(family, 0, 2)) as looks:
+            looks.add(networks[0], context)
+            looks.add(failing, context)
+            found = [looks.next()]
+            looks.add(networks[1], context)
+            looks.add(networks[2], context)
+            found += [looks.next() for _ in range(3)]
+    scores = {network.key: accuracy for network, accuracy in found}
+    assert [scores[network.key].error for network in networks] == [together[i].error for i in range(3)]
+    assert scores[failing.key].reason == "scoring failed: RuntimeError: shapes do not fit"
+
+
+def test_what_is_known_is_done_at_once_but_in_the_order_of_adding_with_one_worker() -> None:
+    family, context = _family(), Context(memory={})
+    with contextlib.closing(plugin(plugin.Settings(**SMALL, proxies=["naswot"]))) as model:
+        known = dict(model.score(family, [_network(depth) for depth in (1, 2, 3)], 0, 1, context))
+        for jobs, order in ((1, [1, 2, 3]), (2, [2, 3, 1])):
+            del context.memory[model._keys(_network(1), 0)["naswot"]]  # of the others, figures are known
+            with contextlib.closing(model.begin(family, 0, jobs)) as looks:
+                for depth in (1, 2, 3):
+                    looks.add(_network(depth), context)
+                found = [looks.next() for _ in range(3)]
+            assert [network.choices["depth"] for network, _ in found] == order
+            assert all(accuracy.error == known[n.choices["depth"] - 1].error for n, accuracy in found)
+
+
+def test_sizes_added_one_by_one_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coevo.accuracy.tasks.NetworkTasks._processes", None)
+    model = plugin(plugin.Settings(**SMALL, proxies=["macs", "params"]))
+    with contextlib.closing(model.begin(_family(), 0, 1)) as looks:
+        for depth in (1, 2):
+            looks.add(_network(depth), Context())
+        assert [looks.next()[1] for _ in range(2)] == _score(model, [_network(1), _network(2)])
+
+
 def test_every_failure_is_recorded_with_its_reason_while_the_others_go_on(model: ZeroCostAccuracy) -> None:
     reasons = {
         "raise": "scoring failed: RuntimeError: shapes do not fit",

@@ -210,3 +210,13 @@ def test_after_ctrl_c_it_says_whether_the_same_command_goes_on(capsys, monkeypat
         main(command)
     assert stop.value.code == 130
     assert capsys.readouterr().err.strip() == f"interrupted; {said}"
+
+
+def test_nothing_is_looked_through_for_garbage_as_the_program_exits(tmp_path):
+    code = (
+        "import atexit, gc, sys; from coevo.cli import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"  # called last
+        "main(['list', 'dataflows'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True"

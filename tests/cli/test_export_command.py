@@ -13,10 +13,11 @@ import pytest
 
 from coevo.accuracy.train import TrainedAccuracy
 from coevo.cli import main
+from coevo.errors import RunError
 from coevo.export.chosen import find_design
 from coevo.library import read_yaml
 from coevo.report.points import Points
-from coevo.study import load_results
+from coevo.study import load_results, load_run
 
 
 @pytest.fixture
@@ -257,3 +258,63 @@ def test_a_machine_of_several_parts_goes_without_timeloop_and_its_commands_give_
         assert (code, err) == (0, "")
         assert float(re.search(r"interval +([\d.e-]+) ms", out)[1]) == pytest.approx(interval, rel=1e-5)
     assert coevo("export", run, "1", "--to", "timeloop")[0] == 2
+
+
+OWN_ACCURACY = """\
+from pydantic import BaseModel
+
+from coevo.accuracy.restored import Restored
+from coevo.design import Accuracy
+from coevo.protocols import Task
+
+
+class Told:
+    '''Says one error of all networks; its weights are those that the module is built with.'''
+
+    class Settings(BaseModel):
+        error: float
+
+    def __init__(self, settings, near_file=""):
+        self._error = settings.error
+        self.task = Task(channels=1, resolution=8, classes=10)
+
+    def score(self, family, networks, seed, jobs=1, context=None):
+        for i, _ in enumerate(networks):
+            yield i, Accuracy(self._error, fidelity="told")
+
+    def restored(self, family, network, seed, folder):
+        return Restored(family.module(network.choices).eval(), (0.5,), (0.25,), self._error, self._error, (30, 40))
+"""
+
+
+def test_a_final_training_by_a_users_own_model_is_taken_if_its_file_is_the_runs(coevo, tmp_path):
+    for name in ("search.py", "last.py"):
+        (tmp_path / name).write_text(OWN_ACCURACY)
+    experiment = tmp_path / "experiment.yaml"
+    experiment.write_text("""\
+schema: 1
+name: own
+network: {space: digits_mbconv}
+accelerators: [eyeriss]
+objectives: [error, latency]
+accuracy: {name: "search.py:Told", error: 0.5}
+final: {seeds: 1, accuracy: {name: "last.py:Told", error: 0.125}}
+optimizer: {name: random}
+budget: {designs: 2}
+""")
+    run = made(tmp_path / "run", str(experiment))
+    code, out, err = coevo("export", run, "1", "--to", "torch")
+    assert (code, err) == (0, "")
+    assert "section `final`, seed 1 (told): error 12.50 % of 30 validation images, test 12.50 % of 40" in out
+    (tmp_path / "last.py").write_text(f"{OWN_ACCURACY}\n# changed")
+    code, _, err = coevo("export", run, "1", "--to", "torch")
+    assert (code, err.count("\n")) == (2, 1) and re.search(r"was made with another \S*last\.py; put back the one", err)
+    (tmp_path / "last.py").unlink()
+    code, _, err = coevo("export", run, "1", "--to", "torch")
+    assert (code, err.count("\n")) == (2, 1) and "plug-in last.py:Told, whose file is gone; put it back" in err
+
+
+def test_a_file_that_a_run_never_wrote_down_is_not_said_to_be_another(run_folder, tmp_path):
+    (tmp_path / "last.py").write_text(OWN_ACCURACY)
+    with pytest.raises(RunError, match=r"holds no fingerprint of \S*last\.py; the same `coevo run` once more"):
+        load_run(run_folder).sources.check_plugin(run_folder, "last.py:Told", str(tmp_path / "experiment.yaml"))

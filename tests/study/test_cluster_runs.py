@@ -46,10 +46,12 @@ def trained(workplace: Path) -> Path:
 def start(trained: Path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")])}
 
-    def start(out: str, *options: str) -> subprocess.Popen[str]:
+    def start(out: str, *options: str, group: bool = False) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "coevo", "run", str(trained), "--quiet", "--out", str(trained.parent / out)]
         pipe = subprocess.PIPE
-        return subprocess.Popen([*command, *options], stdout=pipe, stderr=pipe, text=True, env=environment)
+        return subprocess.Popen(
+            [*command, *options], stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=group
+        )
 
     return start
 
@@ -106,6 +108,24 @@ def test_with_worker_program_and_scheduler_killed_the_front_is_that_of_one_machi
     assert there.trainings == here.trainings == 30
     assert (workplace / "cluster" / "front.csv").read_bytes() == (workplace / "alone" / "front.csv").read_bytes()
     assert 30 <= count <= 30 + 3 * 2  # at most what was under way at each of three kills was begun anew
+
+
+def test_ctrl_c_ends_workers_of_this_machine_in_one_line_and_the_run_goes_on_exactly(start, workplace, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKES), os.environ.get("PYTHONPATH", "")]))
+    options = ("--jobs", "2", "--set", "budget.trainings=16")
+    process = start("cluster", "--cluster", "local", *options, group=True)
+    wait_for_more(workplace, 9, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+    said = process.communicate()
+    assert process.returncode == 130
+    assert said[1].strip() == "interrupted; nothing evaluated is lost, the same command goes on"
+    process = start("cluster", "--cluster", "local", *options)
+    assert (process.communicate()[1], process.returncode) == ("", 0)
+    assert 16 <= len(begun(workplace)) <= 16 + 2
+    assert (start("alone", *options).communicate()[1]) == ""
+    there, here = load_results(workplace / "cluster"), load_results(workplace / "alone")
+    assert there.evaluations == here.evaluations
+    assert there.trainings == here.trainings == 16
 
 
 def test_in_steady_state_every_worker_of_a_cluster_is_kept_busy(start, workplace, monkeypatch):

@@ -114,6 +114,18 @@ def test_a_budget_of_trainings_is_spent_exactly_and_those_in_flight_at_the_end_c
     assert len(trained()) == len(set(trained())) == trainings
 
 
+def test_a_ranking_without_training_goes_on_exactly_with_one_worker_from_anywhere(workplace, run):
+    ranked = ("accuracy=null", "accuracy={name: zero_cost, data: digits, proxies: [macs], reference: 4}", *STEADY[1:])
+    whole = run(*ranked, out="whole")
+    ended = ""
+    while not ended:
+        with load_experiment(workplace / "tiny.yaml", ranked).study(workplace / "parts") as study:
+            ended = list(itertools.islice(study.iterate(), 3))[-1].ended
+    assert facts_of(load_results(workplace / "parts")) == facts_of(whole)
+    assert events_of(workplace / "parts") == events_of(workplace / "whole")
+    assert max(len(told) for told in told_in(workplace / "whole")) >= 1 and len(whole.evaluations) == 60
+
+
 def test_failed_trainings_are_told_and_not_repeated(run, trained):
     results = run(*STEADY, "accuracy.fails=3", jobs=2)
     failed = [evaluation for evaluation in results.evaluations if evaluation.reason == "diverged"]
@@ -337,10 +349,6 @@ def test_a_log_without_its_events_is_refused(run, workplace):
     ("given", "said"),
     [
         ("objectives=[latency, energy]", "steady_state: nothing is trained, so no worker ever waits"),
-        (
-            "accuracy={name: zero_cost, data: digits}",
-            "accuracy.name: 'zero_cost' scores the networks of a batch together",
-        ),
         ("accuracy={name: predictor, of: {name: train, data: digits}}", "'predictor' scores the networks of a batch"),
         ("accuracy={name: cascade, rungs: [{model: {name: train, data: digits}}]}", "'cascade' scores the networks of"),
         ("steady_state={in_flight: 0}", "steady_state.in_flight"),

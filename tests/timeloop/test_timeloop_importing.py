@@ -96,7 +96,7 @@ def test_what_was_not_understood_is_listed_and_stands_in_the_template(tmp_path):
     for note in (
         "sharedGlb: attributes.n_banks is not used",
         "weights: constraints.temporal.permutation is not used",
-        "sums: depth 'banks * 4' is no number (expressions are not evaluated); left out",
+        f"sums: depth 'banks * 4' ({tmp_path}/arch.yaml:39): nothing above it is named 'banks'; left out",
     ):
         assert note in notes
         assert f"# not understood or assumed: {note}" in text

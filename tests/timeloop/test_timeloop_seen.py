@@ -87,3 +87,19 @@ def test_layers_whose_names_no_file_system_has_get_folders_of_their_own():
     files = timeloop_files(SimpleNamespace(design=found(machine(), work)))
     folders = sorted({path.split("/")[2] for path in files if path.startswith("timeloop/flat/")})
     assert folders == ["a_b", "a_b_2", "layer", "ok"]
+
+
+def test_a_layer_whose_cycles_or_energy_differ_is_remarked_on_and_no_other():
+    built = load_template("gemmini").build({})
+    design = found(built)
+    unfilled = tuple(layer.ours for layer in seen(design).layers)  # under Timeloop's conventions already
+
+    def remarks(layer):
+        cost = replace(design.cost, detail=lambda: (layer, *unfilled[1:]))
+        return seen(replace(design, costs=(cost,))).layers[0].remarks
+
+    first = unfilled[0]
+    said = ("the run counts cycles for filling and draining the array",)
+    assert remarks(first) == ()
+    assert remarks(replace(first, cycles=first.cycles + 1)) == said, "of cycles alone"
+    assert remarks(replace(first, energy_pj=2 * first.energy_pj)) == said, "of energy alone"
