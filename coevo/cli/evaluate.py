@@ -211,10 +211,12 @@ def _drawn(layers: Sequence[LayerCost], machine: Accelerator, folder: str | None
 def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost]) -> dict[str, Any]:
     """Returns all figures of a workload on a machine as plain data, units in the names."""
     from coevo.accelerator import System
-    from coevo.cost.parts import interval_cycles
+    from coevo.cost.parts import interval_cycles, spans
 
-    cycles = sum(layer.cycles for layer in layers)
-    interval = interval_cycles(layers, machine) if isinstance(machine, System) else cycles
+    cycles = interval = sum(layer.cycles for layer in layers)
+    if isinstance(machine, System):
+        cycles = float(spans(layers, workload.reads, machine)[1].max())
+        interval = interval_cycles(layers, machine)
     energy = sum(layer.total_energy_pj for layer in layers)
     by_memory = {
         memory.name: float(sum(layer.energy_pj[i].sum() for layer in layers)) / 1e9

@@ -2,7 +2,8 @@
 
 Latency is the sum of the layers' cycles (layers run one after the other), energy the sum of their energies.
 Distinct (layer, accelerator) pairs are mapped once, together, on all threads, and remembered. On a heterogeneous
-accelerator (`System`) every layer is mapped on every part, and `coevo.cost.parts` chooses among them.
+accelerator (`System`) every layer is mapped on every part, `coevo.cost.assignment` chooses among them, and branches run
+side by side (`coevo.cost.parts`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from coevo.accelerator.machine import Accelerator
 from coevo.accelerator.system import System, mapped_on
+from coevo.cost.assignment import Assignment, assign
 from coevo.cost.detail import evaluate_mapping, smallest_need
 from coevo.cost.kept import best_chain, buffer_of, choices, keeping_machine, without_place
 from coevo.cost.mapper import Found, Goal, find_mappings, mapping_of
-from coevo.cost.parts import Assignment, Choices, assign, on_system
+from coevo.cost.parts import Choices, on_system
 from coevo.design import Cost, LayerCost
 from coevo.errors import SpecError
 from coevo.workload import Kept, Layer, Workload
@@ -40,8 +42,8 @@ class AnalyticalSettings(BaseModel):
         objective: What the mapper minimises per layer: energy x delay, latency or energy.
         keep_on_chip: Whether a layer may leave its outputs on chip for the next one (`coevo.cost.kept`); what is kept
             is what makes the sum of the layers' objectives least. Off as in Timeloop: all pass DRAM.
-        assign: What the parts of a heterogeneous accelerator are chosen for, layer by layer, or (``interval``) all
-            together; None: `objective`. Says nothing on a single accelerator.
+        assign: What the parts of a heterogeneous accelerator are chosen for, of all layers together; None:
+            `objective`. Says nothing on a single accelerator.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -69,7 +71,7 @@ class AnalyticalCost:
 
     @property
     def additive(self) -> bool:
-        """Whether a workload costs the sum of its layers, whatever their order."""
+        """Whether a workload costs the sum of its layers on a single accelerator, whatever their order."""
         return not self.settings.keep_on_chip
 
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
@@ -176,32 +178,26 @@ class AnalyticalCost:
                 violation, reason = smallest_need(layer, system)
                 return Cost(names, 0.0, 0.0, system.area_mm2, 0.0, violation, reason)
         choices = self._choices(workload, system)
-        assigned = assign(choices, self.settings.assign or self.settings.objective)
+        places = assign(choices, self.settings.assign or self.settings.objective)
 
         def detail() -> tuple[LayerCost, ...]:
-            left = {layer.shape_key: row.copy() for (layer, _), row in zip(workload.repeats, assigned, strict=True)}
-            layers = []
-            for layer in workload.layers:
-                row = left[layer.shape_key]
-                place = int(np.flatnonzero(row)[0])
-                row[place] -= 1
-                layers.append(self._on_part(layer, system, place))
-            return tuple(layers)
+            pairs = zip(workload.layers, places, strict=True)
+            return tuple(self._on_part(layer, system, int(place)) for layer, place in pairs)
 
         used = [
             self._known[_key(layer, part)]
-            for (layer, _), row in zip(workload.repeats, assigned, strict=True)
+            for (layer, _), row in zip(workload.repeats, choices.assigned(places), strict=True)
             for (_, part), count in zip(system.parts, row, strict=True)
             if count
         ]
         return Cost(
             memories=names,
-            latency_cycles=choices.latency(assigned),
-            energy_pj=choices.energy(assigned),
+            latency_cycles=choices.latency(places),
+            energy_pj=choices.energy(places),
             area_mm2=system.area_mm2,
             peak_memory_bytes=max(found.bytes_used for found in used if found is not None),
             detail=detail,
-            interval_cycles=choices.interval(assigned),
+            interval_cycles=choices.interval(places),
         )
 
     def _choices(self, workload: Workload, system: System) -> Choices:
@@ -215,7 +211,9 @@ class AnalyticalCost:
                     scale = system.clock_mhz / part.clock_mhz
                     cycles[i, j], energy[i, j] = found.cycles * scale, found.energy_pj
                     dram[i, j] = self._dram(layer, part, found) * scale
-        return Choices(np.array([count for _, count in workload.repeats]), cycles, energy, dram)
+        places = {layer.shape_key: i for i, (layer, _) in enumerate(workload.repeats)}
+        kinds = np.array([places[layer.shape_key] for layer in workload.layers])
+        return Choices(kinds, workload.reads, cycles, energy, dram)
 
     def _dram(self, layer: Layer, part: Accelerator, found: Found) -> float:
         """For how many of the part's cycles a layer keeps the DRAM busy."""
