@@ -55,10 +55,10 @@ def assign(choices: Choices, goal: Assignment) -> Places:
     known: dict[object, Ways] = {}
     found = []
     for start, stop in choices.segments:
-        tasks = choices.tasks.part(start, stop)
-        key = tuple(choices.kinds[start:stop]), tuple(map(tuple, tasks.reads))
+        reads = tuple(tuple(i - start for i in own if i >= start) for own in choices.reads[start:stop])
+        key = choices.kinds[start:stop].tobytes(), reads
         if key not in known:
-            known[key] = _ways(tasks, goal)
+            known[key] = _ways(choices.tasks.part(start, stop), goal)
         found.append(known[key])
     return np.concatenate([ways.places[0] for ways in found] if goal == "latency" else _least_edp(found))
 
@@ -86,7 +86,7 @@ def _ways(tasks: Tasks, goal: Assignment) -> Ways:
         places = _likely(tasks, goal)
     latency, energy = tasks.makespans(places), tasks.energies(places)
     order = np.lexsort((energy, latency))
-    least = np.minimum.accumulate(np.r_[math.inf, energy[order][:-1]])
+    least = np.minimum.accumulate(np.concatenate(([math.inf], energy[order][:-1])))
     order = order[energy[order] < least]
     return Ways(latency[order], energy[order], places[order])
 
