@@ -9,7 +9,7 @@ side by side (`coevo.cost.parts`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -74,10 +74,21 @@ class AnalyticalCost:
         """Whether a workload costs the sum of its layers on a single accelerator, whatever their order."""
         return not self.settings.keep_on_chip
 
+    def refuse(self, machine: Accelerator) -> None:
+        """Refuses a machine of several parts where layers are to leave their outputs on chip.
+
+        Raises:
+            SpecError: It is one.
+        """
+        if self.settings.keep_on_chip and isinstance(machine, System):
+            problem = f"{machine.name} has several parts, between which activations pass DRAM; remove keep_on_chip"
+            raise SpecError(problem, field="keep_on_chip")
+
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``."""
         if self.settings.keep_on_chip:
-            _refuse_systems(machine for _, machine in pairs)
+            for _, machine in pairs:
+                self.refuse(machine)
             chains = [self._options(workload, machine) for workload, machine in pairs]
             self._find([pair for chain in chains for options in chain for pair in options.values()], jobs)
             costs = [
@@ -228,13 +239,6 @@ class AnalyticalCost:
         if found is None:
             raise ValueError(f"layer {layer.name} has no mapping on {label}")
         return on_system(_detail(layer, part, found), system, label)
-
-
-def _refuse_systems(machines: Iterable[Accelerator]) -> None:
-    for machine in machines:
-        if isinstance(machine, System):
-            problem = f"{machine.name} has several parts, between which activations pass DRAM; remove keep_on_chip"
-            raise SpecError(problem, field="cost.keep_on_chip")
 
 
 def _none_kept(workload: Workload) -> Workload:
