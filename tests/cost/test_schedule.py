@@ -133,6 +133,19 @@ def test_of_the_layers_that_can_begin_the_one_with_the_longest_way_to_the_end_do
     assert list(ends) == [200, 100, 200, 300]
 
 
+def test_of_layers_with_equally_long_ways_the_first_begins():
+    _, ends = even((), ()).spans(np.array([0, 0]))
+    assert list(ends) == [100, 200]
+
+
+def test_layers_that_end_together_but_for_rounding_end_together():
+    found = even((), (0,), (), (), (1, 2))
+    found.cycles[:] = np.array([[0.1], [0.2], [0.3], [1.0], [5.0]])  # 0.1 + 0.2 is not quite 0.3
+    begins, _ = found.spans(np.array([0, 0, 1, 1, 1]))
+    assert begins[4] == pytest.approx(0.3)
+    assert begins[3] == pytest.approx(5.3)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_schedule_is_that_of_brute_force_for_its_order_and_within_its_bounds(seed):
     found = tasks(seed)
@@ -240,6 +253,27 @@ def test_the_interval_shares_layers_out_so_that_branches_still_run_side_by_side(
     found = cost(work, system, assign="interval")
     assert found.interval_cycles == cost(work, part).latency_cycles / 2
     assert found.latency_cycles == cost(work, part).latency_cycles * 3 / 4
+
+
+def test_a_chain_that_is_shared_out_stays_on_a_part_as_long_as_it_may():
+    _, system = twins()
+    row = Workload("row", tuple(replace(LIKE, name=name) for name in "wxyz"))
+    assert [x.part for x in cost(row, system, assign="interval").layers] == ["a", "a", "b", "b"]
+
+
+def test_segments_of_the_same_layers_that_branch_otherwise_are_assigned_otherwise():
+    """First four side by side, of 300, 100, 100 and 100 cycles; then two of the short ones wait for the long one."""
+    reads = ((), (), (), (), (0, 1, 2, 3), (4,), (5,), (5,), (4,), (6, 7, 8))
+    kinds = np.array([0, 1, 1, 1, 2, 0, 1, 1, 1, 2])
+    cycles = np.repeat([[300.0], [100.0], [10.0]], 2, axis=1)
+    choices = Choices(kinds, reads, cycles, np.ones((3, 2)), np.zeros((3, 2)))
+    assert choices.latency(assign(choices, "latency")) == 300 + 10 + 400 + 10
+
+
+def test_a_chain_takes_the_sum_by_kinds_to_the_last_bit():
+    cycles = np.array([[0.1, 0.1], [0.7, 0.7]])
+    choices = Choices(np.array([0, 1, 0]), chain(3), cycles, np.ones((2, 2)), np.zeros((2, 2)))
+    assert choices.latency(np.array([0, 1, 0])) == 2 * 0.1 + 0.7
 
 
 def test_no_part_is_chosen_that_cannot_run_a_layer():
