@@ -271,9 +271,9 @@ def test_segments_of_the_same_layers_that_branch_otherwise_are_assigned_otherwis
 
 
 def test_a_chain_takes_the_sum_by_kinds_to_the_last_bit():
-    cycles = np.array([[0.1, 0.1], [0.7, 0.7]])
+    cycles = np.array([[0.3, 0.3], [0.7, 0.7]])
     choices = Choices(np.array([0, 1, 0]), chain(3), cycles, np.ones((2, 2)), np.zeros((2, 2)))
-    assert choices.latency(np.array([0, 1, 0])) == 2 * 0.1 + 0.7
+    assert choices.latency(np.array([0, 1, 0])) == 2 * 0.3 + 0.7
 
 
 def test_no_part_is_chosen_that_cannot_run_a_layer():
