@@ -9,6 +9,9 @@ The DRAM is shared as a fluid. A layer wants its DRAM cycles spread evenly over 
 layers want together is more than the DRAM gives, each of those that want any is slowed down by the same factor, so that
 it gives exactly all it can. So no schedule is shorter than the DRAM cycles of all layers, the cycles of the layers of
 any part, or any way through the graph; and none is longer than all cycles one after the other.
+
+It calls no compiled function of another file, so numba's own cache sees whenever it is stale: a change here need not
+compile the mapper anew (`coevo.cost.compiled.COMPILED`).
 """
 
 from __future__ import annotations
