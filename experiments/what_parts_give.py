@@ -1,6 +1,6 @@
 """What do two unlike accelerators on one chip give, beside one that has all of the area? Every size within a budget.
 
-    python experiments/what_parts_give.py 60        # words a cycle of DRAM; takes some minutes
+    python experiments/what_parts_give.py 60        # words a cycle of DRAM; 15 CPU minutes
 
 The networks are that of hardware_only.yaml, a chain, and the cell of NAS-Bench-201 with six 3x3 convolutions, which
 branches. The chips are those of nvdla_shidiannao.yaml: both parts; each part alone, in a wider range of sizes; and two
