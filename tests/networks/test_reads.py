@@ -113,3 +113,19 @@ def test_passes_concatenations_and_parts_are_read_where_they_are_made() -> None:
     kinds = [layer.kind for layer in layers.layers]
     assert kinds == ["conv", "activation", "conv", "conv", "move", "add"]
     assert layers.after == ((), (0,), (1,), (0,), (2, 3), (4,))
+
+
+class Best(nn.Module):
+    """Between two layers an operator that counts as nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x).topk(2).values)
+
+
+def test_what_an_ignored_operator_makes_waits_for_what_the_operator_reads() -> None:
+    layers = lower_operators(read_module(Best(), "net", (("float32", (4,)),), ("topk",)))
+    assert layers.after == ((), (0,))
