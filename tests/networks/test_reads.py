@@ -129,3 +129,11 @@ class Best(nn.Module):
 def test_what_an_ignored_operator_makes_waits_for_what_the_operator_reads() -> None:
     layers = lower_operators(read_module(Best(), "net", (("float32", (4,)),), ("topk",)))
     assert layers.after == ((), (0,))
+
+
+def test_what_reads_a_transposed_convolution_waits_for_all_of_its_phases() -> None:
+    network = nn.Sequential(nn.ConvTranspose2d(4, 4, 3, stride=2), nn.Conv2d(4, 4, 1))
+    layers = lower_operators(read_module(network, "net", (("float32", (4, 8, 8)),)))
+    phases = len(layers.layers) - 1
+    assert phases > 1
+    assert layers.after == ((),) * phases + (tuple(range(phases)),)
