@@ -109,7 +109,9 @@ class CostModel(Protocol):
     - ``attach(context)``, called with a `CostContext` before anything is scored; it raises SpecError or DataError for
       what cannot work. A model whose figures cannot be computed again (measured, learnt, read from a file that may go)
       keeps them in ``context.memory``: the front is scored again when a run ends and whenever its report is written;
-    - ``additive``: True if a workload costs the sum of its layers, whatever their order;
+    - ``additive``: True if a workload costs the sum of its layers on a single accelerator, whatever their order;
+    - ``refuse(machine)``, called with every machine of an experiment before a run begins; it raises SpecError for one
+      that it cannot score, naming the setting that is to blame;
     - ``of_network``: True if networks of the same layers may cost differently;
     - ``unknown``: names of attributes of `Cost` that it cannot tell. They are NaN in its costs; metrics that need them
       are left out, and cannot be objectives or constraints;

@@ -164,17 +164,35 @@ class Source:
 
 @dataclass(frozen=True)
 class Workload:
-    """Layers in the order they run; layers of equal `shape_key` may repeat.
+    """Layers in an order in which they can run; layers of equal `shape_key` may repeat.
 
     Attributes:
         name: For people.
         layers: The loop nests.
         source: The network that they are of; None if there is none, as with a workload from a file.
+        after: By layer, the places of those before it whose outputs it reads, ascending; None: each reads the one
+            before.
     """
 
     name: str
     layers: tuple[Layer, ...]
     source: Source | None = field(default=None, compare=False, repr=False)
+    after: tuple[tuple[int, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.after is None:
+            return
+        if len(self.after) != len(self.layers):
+            raise ValueError(f"{self.name}: {len(self.layers)} layers, but {len(self.after)} of them read others")
+        for i, places in enumerate(self.after):
+            if list(places) != sorted(set(places) & set(range(i))):
+                name = self.layers[i].name
+                raise ValueError(f"{self.name}: layer {name} must read layers before it, each once; got {places}")
+
+    @cached_property
+    def reads(self) -> tuple[tuple[int, ...], ...]:
+        """By layer, the places of the layers whose outputs it reads, ascending."""
+        return chain(len(self.layers)) if self.after is None else self.after
 
     @cached_property
     def repeats(self) -> tuple[tuple[Layer, int], ...]:
@@ -194,3 +212,8 @@ class Workload:
     def parameters(self) -> int:
         """Trainable parameters."""
         return sum(layer.parameters for layer in self.layers)
+
+
+def chain(size: int) -> tuple[tuple[int, ...], ...]:
+    """Returns what layers read of which each reads the one before."""
+    return tuple((i - 1,) if i else () for i in range(size))

@@ -1,16 +1,19 @@
 """What do two unlike accelerators on one chip give, beside one that has all of the area? Every size within a budget.
 
-    python experiments/what_parts_give.py 60        # words a cycle of DRAM; takes some minutes
+    python experiments/what_parts_give.py 60        # words a cycle of DRAM; 15 CPU minutes
 
-The network is that of hardware_only.yaml. The chips are those of nvdla_shidiannao.yaml: both parts; each part alone, in
-a wider range of sizes; and two equal ones of the better part. All have the same DRAM and technology. Per budget the
-least latency and EDP over all chips that fit, and the least interval over the 300 of them of least latency.
+The networks are that of hardware_only.yaml, a chain, and the cell of NAS-Bench-201 with six 3x3 convolutions, which
+branches. The chips are those of nvdla_shidiannao.yaml: both parts; each part alone, in a wider range of sizes; and two
+equal ones of the better part. All have the same DRAM and technology. Per budget the least latency and EDP over all
+chips that fit, the least interval over the 300 of them of least latency, and what the latency were if the layers of an
+image ran one after the other.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +27,9 @@ from coevo.accelerator import System, Template
 from coevo.accelerator.system import system_of
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 from coevo.design import Cost
+from coevo.networks import build_family, load_space
+from coevo.networks.cell import from_digits
+from coevo.protocols import Task
 from coevo.workload import Workload
 
 CHIP = "nvdla_shidiannao"
@@ -118,21 +124,36 @@ def least_interval(net: Workload, machines: Sequence[System], latencies: Sequenc
     return found
 
 
-def main() -> None:
-    """Prints a line per figure and budget."""
+def networks() -> dict[str, Workload]:
+    """Returns the two networks."""
     joint = load_experiment("hardware_only").joint
-    net = joint.workload(joint.network(np.zeros(len(joint.space.genes), dtype=np.int64)))
-    kinds = kinds_of(float(sys.argv[1]))
-    print(", ".join(f"{len(machines):,} chips of {kind}" for kind, machines in kinds.items()))
-    figures: dict[str, dict[str, list[float]]] = {"latency": {}, "EDP": {}, "interval": {}}
+    chain = joint.workload(joint.network(np.zeros(len(joint.space.genes), dtype=np.int64)))
+    cell = build_family(load_space("nasbench201"), Task(3, 32, 10)).workload(dict(from_digits("333333")))
+    return {"hardware_only": chain, "cell 333333": cell}
+
+
+def table(net: Workload, kinds: Mapping[str, Sequence[System]]) -> dict[str, dict[str, list[float]]]:
+    """Returns the least of every figure ``(budget,)``, by figure and kind of chip."""
+    in_a_row = replace(net, after=None)
+    names = ("latency", "latency, layers in a row", "EDP", "interval")
+    figures: dict[str, dict[str, list[float]]] = {name: {} for name in names}
     for kind, machines in kinds.items():
         latencies, figures["latency"][kind] = least(net, machines, "latency", latency)
+        _, figures["latency, layers in a row"][kind] = least(in_a_row, machines, "latency", latency)
         _, figures["EDP"][kind] = least(net, machines, "edp", edp)
         figures["interval"][kind] = least_interval(net, machines, latencies)
-    for figure, by_kind in figures.items():
-        for i, budget in enumerate(BUDGETS_MM2):
-            ratios = ", ".join(f"{kind} {by_kind[kind][i] / by_kind['both'][i]:.2f}" for kind in list(kinds)[1:])
-            print(f"{budget} mm2, least {figure}: both 1 ({by_kind['both'][i]:.4g}), {ratios}")
+    return figures
+
+
+def main() -> None:
+    """Prints a line per network, figure and budget."""
+    kinds = kinds_of(float(sys.argv[1]))
+    print(", ".join(f"{len(machines):,} chips of {kind}" for kind, machines in kinds.items()))
+    for name, net in networks().items():
+        for figure, by_kind in table(net, kinds).items():
+            for i, budget in enumerate(BUDGETS_MM2):
+                ratios = ", ".join(f"{kind} {by_kind[kind][i] / by_kind['both'][i]:.2f}" for kind in list(kinds)[1:])
+                print(f"{name}, {budget} mm2, least {figure}: both 1 ({by_kind['both'][i]:.4g}), {ratios}")
 
 
 if __name__ == "__main__":

@@ -85,3 +85,16 @@ def test_whatever_a_cost_model_sees_tells_shapes_apart(change):
 def test_a_layer_that_keeps_an_operand_twice_is_refused():
     with pytest.raises(ValueError, match="layer l: keeps an operand twice: outputs, outputs"):
         Layer("l", "conv", kept=("outputs", "outputs"))
+
+
+def test_layers_read_the_one_before_unless_told_otherwise():
+    layers = tuple(replace(DENSE, name=name) for name in "abc")
+    assert Workload("net", layers).reads == ((), (0,), (1,))
+    assert Workload("net", layers, after=((), (), (0, 1))).reads == ((), (), (0, 1))
+
+
+@pytest.mark.parametrize("after", [((), (0,)), ((), (1,), ()), ((), (), (1, 0)), ((), (), (0, 0)), ((), (-1,), ())])
+def test_a_layer_that_reads_no_layer_before_it_is_refused(after):
+    layers = tuple(replace(DENSE, name=name) for name in "abc")
+    with pytest.raises(ValueError, match=r"net: (3 layers, but 2 of them|layer [bc] must read layers before it)"):
+        Workload("net", layers, after=after)

@@ -211,10 +211,14 @@ def _drawn(layers: Sequence[LayerCost], machine: Accelerator, folder: str | None
 def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost]) -> dict[str, Any]:
     """Returns all figures of a workload on a machine as plain data, units in the names."""
     from coevo.accelerator import System
-    from coevo.cost.parts import interval_cycles
+    from coevo.cost.parts import interval_cycles, spans
 
-    cycles = sum(layer.cycles for layer in layers)
-    interval = interval_cycles(layers, machine) if isinstance(machine, System) else cycles
+    cycles = interval = sum(layer.cycles for layer in layers)
+    times = []  # of every layer on a machine of several parts
+    if isinstance(machine, System):
+        begins, ends = spans(layers, workload.reads, machine).tolist()
+        times = [{"begins_cycles": begin, "ends_cycles": end} for begin, end in zip(begins, ends, strict=True)]
+        cycles, interval = max(ends), interval_cycles(layers, machine)
     energy = sum(layer.total_energy_pj for layer in layers)
     by_memory = {
         memory.name: float(sum(layer.energy_pj[i].sum() for layer in layers)) / 1e9
@@ -238,7 +242,7 @@ def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost
         "layers": [
             {
                 "name": x.layer.name,
-                **({"part": x.part} if x.part else {}),
+                **({"part": x.part} | times[i] if times else {}),
                 "kind": x.layer.kind,
                 "macs": x.layer.macs,
                 "cycles": x.cycles,
@@ -248,7 +252,7 @@ def summary(workload: Workload, machine: Accelerator, layers: Sequence[LayerCost
                 "kept_on_chip": list(x.layer.kept),
                 "mapping": x.mapping.to_data(),
             }
-            for x in layers
+            for i, x in enumerate(layers)
         ],
     }
 
@@ -276,17 +280,19 @@ def _text(data: Mapping[str, Any], machine: Accelerator) -> str:
 
 
 def _layer_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line per layer, with the part that runs it where there are several."""
+    """A line per layer, with the part that runs it, and when it begins, where there are several."""
     width = max(len(x["name"]) for x in layers)
     bound = max(12, *(len(x["bound_by"]) for x in layers))
     part = max((len(x["part"]) for x in layers if "part" in x), default=0)
-    head = f"  {'part':{part}}" if part else ""
+    head = f"  {'part':{part}} {'begins':>12}" if part else ""
     lines = [
         f"{'layer':{width}}  {'kind':11}{head} {'MACs':>12} {'cycles':>12}  {'bound by':{bound}} {'busy':>6} "
         f"{'energy uJ':>12}"
     ]
     lines += [
-        f"{x['name']:{width}}  {x['kind']:11}" + (f"  {x['part']:{part}}" if part else "") + f" {x['macs']:12,} "
+        f"{x['name']:{width}}  {x['kind']:11}"
+        + (f"  {x['part']:{part}} {x['begins_cycles']:12,.0f}" if part else "")
+        + f" {x['macs']:12,} "
         f"{x['cycles']:12,.0f}  {x['bound_by']:{bound}} {x['utilization']:6.1%} {x['energy_uj']:12.4g}"
         for x in layers
     ]

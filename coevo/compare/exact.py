@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from coevo import pareto
+from coevo.accelerator.system import System
+from coevo.accelerator.system_template import SystemTemplate
 from coevo.errors import SpecError, near
-from coevo.evaluate import Evaluator
+from coevo.evaluate import Evaluator, JointSpace
 from coevo.library import data_folders
 from coevo.metrics import inputs_of
 from coevo.optim.unseen import successor
@@ -122,12 +124,13 @@ def exact_front(plan: Plan, jobs: int = 1, tell: Callable[[int, int], None] | No
         raise SpecError(problem, field="accuracy")
     unknown = costs.index(False)
     networks, machines = _enumerated(evaluator.space, True), _enumerated(evaluator.space, False)
-    in_order = not getattr(plan.cost, "additive", False)
+    several = _several_parts(evaluator.joint)
+    in_order = several or not getattr(plan.cost, "additive", False)
     of_network = getattr(plan.cost, "of_network", False)
     kinds: dict[object, list[int]] = {}
     for i, genome in enumerate(networks):
         network = evaluator.joint.network(genome)
-        kind = network.key if of_network else _kind(evaluator.joint.workload(network), in_order)
+        kind = network.key if of_network else _kind(evaluator.joint.workload(network), in_order, several)
         kinds.setdefault(kind, []).append(i)
     best: list[Array] = []
     ends: list[Array] = []
@@ -186,10 +189,18 @@ def _find(name: str) -> Path:
     raise SpecError(f"no front named {name!r} {near(name, sorted(known))}; `coevo exact` makes one", field="front")
 
 
-def _kind(workload: Workload, in_order: bool) -> object:
-    """What networks that cost the same share: the layers, and their order where a cost model may look at it."""
+def _several_parts(joint: JointSpace) -> bool:
+    """Whether branches may run side by side on some machine."""
+    targets = joint.targets.machines.values() if joint.targets is not None else ()
+    templates = any(isinstance(template, SystemTemplate) for template in joint.templates.values())
+    return templates or any(isinstance(machine, System) for machine in targets)
+
+
+def _kind(workload: Workload, in_order: bool, branching: bool) -> object:
+    """What networks that cost the same share: the layers, and their order and branches where the cost depends on it."""
     if in_order:
-        return tuple((layer.shape_key, layer.follows) for layer in workload.layers)
+        layers = tuple((layer.shape_key, layer.follows) for layer in workload.layers)
+        return (layers, workload.reads) if branching else layers
     return frozenset((layer.shape_key, count) for layer, count in workload.repeats), workload.parameters
 
 

@@ -2,13 +2,14 @@
 
 Latency is the sum of the layers' cycles (layers run one after the other), energy the sum of their energies.
 Distinct (layer, accelerator) pairs are mapped once, together, on all threads, and remembered. On a heterogeneous
-accelerator (`System`) every layer is mapped on every part, and `coevo.cost.parts` chooses among them.
+accelerator (`System`) every layer is mapped on every part, `coevo.cost.assignment` chooses among them, and branches run
+side by side (`coevo.cost.parts`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -17,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from coevo.accelerator.machine import Accelerator
 from coevo.accelerator.system import System, mapped_on
+from coevo.cost.assignment import Assignment, assign
 from coevo.cost.detail import evaluate_mapping, smallest_need
 from coevo.cost.kept import best_chain, buffer_of, choices, keeping_machine, without_place
 from coevo.cost.mapper import Found, Goal, find_mappings, mapping_of
-from coevo.cost.parts import Assignment, Choices, assign, on_system
+from coevo.cost.parts import Choices, on_system
 from coevo.design import Cost, LayerCost
 from coevo.errors import SpecError
 from coevo.workload import Kept, Layer, Workload
@@ -40,8 +42,8 @@ class AnalyticalSettings(BaseModel):
         objective: What the mapper minimises per layer: energy x delay, latency or energy.
         keep_on_chip: Whether a layer may leave its outputs on chip for the next one (`coevo.cost.kept`); what is kept
             is what makes the sum of the layers' objectives least. Off as in Timeloop: all pass DRAM.
-        assign: What the parts of a heterogeneous accelerator are chosen for, layer by layer, or (``interval``) all
-            together; None: `objective`. Says nothing on a single accelerator.
+        assign: What the parts of a heterogeneous accelerator are chosen for, of all layers together; None:
+            `objective`. Says nothing on a single accelerator.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -69,13 +71,24 @@ class AnalyticalCost:
 
     @property
     def additive(self) -> bool:
-        """Whether a workload costs the sum of its layers, whatever their order."""
+        """Whether a workload costs the sum of its layers on a single accelerator, whatever their order."""
         return not self.settings.keep_on_chip
+
+    def refuse(self, machine: Accelerator) -> None:
+        """Refuses a machine of several parts where layers are to leave their outputs on chip.
+
+        Raises:
+            SpecError: It is one.
+        """
+        if self.settings.keep_on_chip and isinstance(machine, System):
+            problem = f"{machine.name} has several parts, between which activations pass DRAM; remove keep_on_chip"
+            raise SpecError(problem, field="keep_on_chip")
 
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``."""
         if self.settings.keep_on_chip:
-            _refuse_systems(machine for _, machine in pairs)
+            for _, machine in pairs:
+                self.refuse(machine)
             chains = [self._options(workload, machine) for workload, machine in pairs]
             self._find([pair for chain in chains for options in chain for pair in options.values()], jobs)
             costs = [
@@ -176,32 +189,26 @@ class AnalyticalCost:
                 violation, reason = smallest_need(layer, system)
                 return Cost(names, 0.0, 0.0, system.area_mm2, 0.0, violation, reason)
         choices = self._choices(workload, system)
-        assigned = assign(choices, self.settings.assign or self.settings.objective)
+        places = assign(choices, self.settings.assign or self.settings.objective)
 
         def detail() -> tuple[LayerCost, ...]:
-            left = {layer.shape_key: row.copy() for (layer, _), row in zip(workload.repeats, assigned, strict=True)}
-            layers = []
-            for layer in workload.layers:
-                row = left[layer.shape_key]
-                place = int(np.flatnonzero(row)[0])
-                row[place] -= 1
-                layers.append(self._on_part(layer, system, place))
-            return tuple(layers)
+            pairs = zip(workload.layers, places, strict=True)
+            return tuple(self._on_part(layer, system, int(place)) for layer, place in pairs)
 
         used = [
             self._known[_key(layer, part)]
-            for (layer, _), row in zip(workload.repeats, assigned, strict=True)
+            for (layer, _), row in zip(workload.repeats, choices.assigned(places), strict=True)
             for (_, part), count in zip(system.parts, row, strict=True)
             if count
         ]
         return Cost(
             memories=names,
-            latency_cycles=choices.latency(assigned),
-            energy_pj=choices.energy(assigned),
+            latency_cycles=choices.latency(places),
+            energy_pj=choices.energy(places),
             area_mm2=system.area_mm2,
             peak_memory_bytes=max(found.bytes_used for found in used if found is not None),
             detail=detail,
-            interval_cycles=choices.interval(assigned),
+            interval_cycles=choices.interval(places),
         )
 
     def _choices(self, workload: Workload, system: System) -> Choices:
@@ -215,7 +222,9 @@ class AnalyticalCost:
                     scale = system.clock_mhz / part.clock_mhz
                     cycles[i, j], energy[i, j] = found.cycles * scale, found.energy_pj
                     dram[i, j] = self._dram(layer, part, found) * scale
-        return Choices(np.array([count for _, count in workload.repeats]), cycles, energy, dram)
+        places = {layer.shape_key: i for i, (layer, _) in enumerate(workload.repeats)}
+        kinds = np.array([places[layer.shape_key] for layer in workload.layers])
+        return Choices(kinds, workload.reads, cycles, energy, dram)
 
     def _dram(self, layer: Layer, part: Accelerator, found: Found) -> float:
         """For how many of the part's cycles a layer keeps the DRAM busy."""
@@ -230,13 +239,6 @@ class AnalyticalCost:
         if found is None:
             raise ValueError(f"layer {layer.name} has no mapping on {label}")
         return on_system(_detail(layer, part, found), system, label)
-
-
-def _refuse_systems(machines: Iterable[Accelerator]) -> None:
-    for machine in machines:
-        if isinstance(machine, System):
-            problem = f"{machine.name} has several parts, between which activations pass DRAM; remove keep_on_chip"
-            raise SpecError(problem, field="cost.keep_on_chip")
 
 
 def _none_kept(workload: Workload) -> Workload:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import System
 from coevo.design import Cost, digest
 from coevo.errors import RunError
 from coevo.workload import Workload
@@ -139,6 +140,8 @@ class Known:
 
 
 def pair_key(workload: Workload, machine: Accelerator) -> object:
-    """Returns what decides the cost of a pair: the network, or else the layers in their order; and the machine."""
-    layers = [(layer.shape_key, layer.follows) for layer in workload.layers]
+    """Returns what decides the cost of a pair: the network, or else the layers as they run; and the machine."""
+    layers: object = [(layer.shape_key, layer.follows) for layer in workload.layers]
+    if isinstance(machine, System):
+        layers = [layers, workload.reads]
     return [layers if workload.source is None else workload.source.key, machine.key]

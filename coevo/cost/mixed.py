@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 from coevo.accelerator.machine import Accelerator
-from coevo.cost.stack import Section, attached
+from coevo.cost.stack import Section, attached, refuse
 from coevo.design import Cost
 from coevo.protocols import CostContext, CostModel
 from coevo.workload import Workload
@@ -61,6 +61,15 @@ class MixedCost:
             if repr(section) not in known:
                 known[repr(section)] = attached(section, context, name, self._parts.get(name))
             self._parts[name] = known[repr(section)]
+
+    def refuse(self, machine: Accelerator) -> None:
+        """Refuses what one of the models does.
+
+        Raises:
+            SpecError: It refuses the machine.
+        """
+        for name, model in self._parts.items():
+            refuse(model, machine, name)
 
     @property
     def _models(self) -> list[CostModel]:

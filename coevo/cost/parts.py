@@ -1,7 +1,9 @@
-"""Which part of a heterogeneous accelerator runs which layer, and what the whole then costs.
+"""What layers cost on the parts of a heterogeneous accelerator, and what the whole then costs.
 
-The layers of one inference run one after the other, each on one part that has all of the DRAM's bandwidth: latency and
-energy are the sums. Parts do not leak while they idle, as instances that a mapping leaves idle do not.
+Latency is that of a schedule (`coevo.cost.schedule`): a layer begins once its part is free and the layers that it reads
+are done, so that branches of one inference run side by side on different parts, and share the DRAM's bandwidth. Energy
+is the sum over layers, each with what it leaks when it has the DRAM to itself. Parts do not leak while they idle, as
+instances that a mapping leaves idle do not.
 
 In a stream of inferences the parts work on different ones at once. The interval between two is then the longest that
 any part, or the DRAM, is busy for one of them: whatever the order of layers, a steady schedule with this period
@@ -13,115 +15,85 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coevo.accelerator.system import System
+from coevo.cost.schedule import Reads, Tasks, segments
 from coevo.design import LayerCost
 from coevo.mapping import LevelMapping, Mapping
 
-Assignment = Literal["edp", "latency", "energy", "interval"]
-"""What the choice of a layer's part makes least: of the layer by itself, or (the interval) of all together."""
-
 Array = NDArray[np.float64]
-
-GAP = 1e-4
-"""How far, relatively, an interval may be above the least one; the solver proves it, within `NODES`."""
-
-NODES = 5_000
-"""Nodes of the search tree after which the solver gives the best it has; few assignments take as many."""
 
 
 @dataclass(frozen=True, eq=False)
 class Choices:
-    """What layers cost on each part; infinite where one cannot run.
+    """What layers cost on each part, by kind: layers of one kind cost the same; infinite where a part cannot run it.
 
     Attributes:
-        counts: How often each layer repeats ``(layer,)``.
-        cycles: Of one of them, in the system's cycles ``(layer, part)``.
-        energy_pj: Of one of them ``(layer, part)`` [pJ].
-        dram_cycles: For which one of them keeps the DRAM busy ``(layer, part)``.
+        kinds: Of every layer ``(layer,)``.
+        reads: By layer, the places of those before it that it reads.
+        cycles: Of one layer of a kind, in the system's cycles ``(kind, part)``.
+        energy_pj: Of one of them ``(kind, part)`` [pJ].
+        dram_cycles: For which one of them keeps the DRAM busy ``(kind, part)``.
     """
 
-    counts: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    reads: Reads
     cycles: Array
     energy_pj: Array
     dram_cycles: Array
 
-    def latency(self, assigned: NDArray[np.int64]) -> float:
-        """Returns the cycles of one inference; ``assigned`` says how many of a layer a part runs ``(layer, part)``."""
-        return _total(assigned, self.cycles)
+    @property
+    def parts(self) -> int:
+        """How many there are."""
+        return int(self.cycles.shape[1])
 
-    def energy(self, assigned: NDArray[np.int64]) -> float:
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How many layers are of each kind ``(kind,)``."""
+        return np.bincount(self.kinds, minlength=len(self.cycles))
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """The layers one by one."""
+        return Tasks(self.reads, self.cycles[self.kinds], self.dram_cycles[self.kinds], self.energy_pj[self.kinds])
+
+    @cached_property
+    def segments(self) -> list[tuple[int, int]]:
+        """The runs of layers between which nothing runs side by side."""
+        return segments(self.reads)
+
+    def assigned(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns how many layers of a kind a part runs ``(kind, part)``; ``places`` says which part runs a layer."""
+        found = np.zeros(self.cycles.shape, dtype=np.int64)
+        np.add.at(found, (self.kinds, places), 1)
+        return found
+
+    def latency(self, places: NDArray[np.int64]) -> float:
+        """Returns the cycles of one inference."""
+        if self.parts == 1 or len(self.segments) == len(self.kinds):
+            return _total(self.assigned(places), self.cycles)
+        return float(self.tasks.makespans(places[None, :])[0])
+
+    def energy(self, places: NDArray[np.int64]) -> float:
         """Returns the energy of one inference [pJ]."""
-        return _total(assigned, self.energy_pj)
+        return _total(self.assigned(places), self.energy_pj)
 
-    def interval(self, assigned: NDArray[np.int64]) -> float:
+    def interval(self, places: NDArray[np.int64]) -> float:
         """Returns the cycles from one inference to the next."""
-        busy = [_total(assigned[:, [i]], self.cycles[:, [i]]) for i in range(assigned.shape[1])]
+        return self.interval_of(self.assigned(places))
+
+    def interval_of(self, assigned: NDArray[np.int64]) -> float:
+        """Returns the same for numbers of layers ``(kind, part)``."""
+        busy = [_total(assigned[:, [i]], self.cycles[:, [i]]) for i in range(self.parts)]
         return max(*busy, _total(assigned, self.dram_cycles))
 
 
 def _total(assigned: NDArray[np.int64], figures: Array) -> float:
     return float((assigned * np.where(assigned > 0, figures, 0.0)).sum())
-
-
-def assign(choices: Choices, goal: Assignment) -> NDArray[np.int64]:
-    """Returns how many of each layer each part runs ``(layer, part)``; every layer runs on one part at least.
-
-    By latency, energy and EDP every layer goes where it is best by itself (the first of equals), which makes the sums
-    of cycles and of energies least. The interval is made least over all assignments together.
-    """
-    values = {
-        "latency": choices.cycles,
-        "energy": choices.energy_pj,
-        "edp": choices.cycles * choices.energy_pj,
-        "interval": choices.cycles,
-    }[goal]
-    best = np.zeros(choices.cycles.shape, dtype=np.int64)
-    best[np.arange(len(values)), values.argmin(axis=1)] = choices.counts
-    if goal != "interval" or choices.cycles.shape[1] == 1:
-        return best
-    candidates = [best, *_least_interval(choices)]
-    return min(candidates, key=choices.interval)
-
-
-def _least_interval(choices: Choices) -> list[NDArray[np.int64]]:
-    """The assignment of least interval, as a list of one; of none if the solver gives up.
-
-    Scheduling on unrelated machines without order, R||Cmax, with the DRAM as one machine more that all layers use; as
-    an integer program (Lenstra, Shmoys, Tardos, "Approximation algorithms for scheduling unrelated parallel machines",
-    Mathematical Programming 46, 1990, section 2).
-    """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
-    layers, parts = choices.cycles.shape
-    possible = np.isfinite(choices.cycles)
-    # In units of the largest total, so that the solver's absolute tolerances mean little.
-    unit = float((choices.counts[:, None] * np.where(possible, choices.cycles, 0.0)).max()) or 1.0
-    cycles = np.where(possible, choices.cycles, 0.0) / unit
-    dram = np.where(possible, choices.dram_cycles, 0.0) / unit
-    size = layers * parts
-    each = np.zeros((layers, size + 1))
-    busy = np.zeros((parts + 1, size + 1))
-    for i in range(layers):
-        each[i, i * parts : (i + 1) * parts] = 1.0
-    for j in range(parts):
-        busy[j, j:size:parts] = cycles[:, j]
-    busy[parts, :size] = dram.ravel()
-    busy[:, size] = -1.0
-    found = milp(
-        c=np.append(np.zeros(size), 1.0),
-        integrality=np.append(np.ones(size), 0.0),
-        bounds=Bounds(0.0, np.append(np.where(possible, choices.counts[:, None], 0).ravel(), np.inf)),
-        constraints=[LinearConstraint(each, choices.counts, choices.counts), LinearConstraint(busy, -np.inf, 0.0)],
-        options={"mip_rel_gap": GAP, "node_limit": NODES},
-    )
-    if found.x is None:
-        return []
-    return [np.rint(found.x[:size]).astype(np.int64).reshape(layers, parts)]
 
 
 def on_system(cost: LayerCost, system: System, label: str) -> LayerCost:
@@ -178,3 +150,13 @@ def interval_cycles(layers: Sequence[LayerCost], system: System) -> float:
     """Returns the cycles from one inference to the next, of layers as `on_system` gives them."""
     busy = [sum(x.cycles for x in layers if x.part == label) for label, _ in system.parts]
     return max(*busy, sum(float(x.memory_cycles[0]) for x in layers))
+
+
+def spans(layers: Sequence[LayerCost], reads: Reads, system: System) -> Array:
+    """Returns when layers as `on_system` gives them begin and end ``(2, layer)`` [cycle]."""
+    labels = [label for label, _ in system.parts]
+    places = np.array([labels.index(x.part) for x in layers], dtype=np.int64)
+    cycles, dram = (np.full((len(layers), len(labels)), np.inf) for _ in range(2))
+    cycles[np.arange(len(layers)), places] = [x.cycles for x in layers]
+    dram[np.arange(len(layers)), places] = [x.memory_cycles[0] for x in layers]
+    return Tasks(reads, cycles, dram, np.zeros_like(cycles)).spans(places)

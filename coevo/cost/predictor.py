@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.accelerator.machine import Accelerator
 from coevo.cost.figures import ATTRIBUTES, Figures, Known, pair_key
-from coevo.cost.stack import Section, attached
+from coevo.cost.stack import Section, attached, refuse
 from coevo.design import Cost
 from coevo.errors import SpecError
 from coevo.learning.features import Array, Encoding
@@ -104,6 +104,14 @@ class PredictedCost:
         self._of = attached(self.settings.of, context, "of", self._of)
         self.__dict__.pop("_fitted", None)  # so that another run keeps the samples too
         self._known.memory = self._samples.memory = context.memory
+
+    def refuse(self, machine: Accelerator) -> None:
+        """Refuses what the model that is learned from does.
+
+        Raises:
+            SpecError: It refuses the machine.
+        """
+        refuse(self._of, machine, "of")
 
     @property
     def truth(self) -> CostModel | None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator
 
 from coevo import sections
+from coevo.accelerator.machine import Accelerator
 from coevo.errors import SpecError
 from coevo.protocols import CostContext, CostModel
 
@@ -37,3 +38,23 @@ def attached(section: Mapping[str, Any], context: CostContext, part: str, known:
         except SpecError as error:
             raise SpecError(f"{part}: {error.problem}", file=error.file, line=error.line, field=error.field) from None
     return model
+
+
+def refuse(model: CostModel | None, machine: Accelerator, part: str) -> None:
+    """Asks a model that another is made of to refuse a machine.
+
+    Args:
+        model: The model; None is never asked.
+        machine: The machine.
+        part: The field of the other model's settings, for errors.
+
+    Raises:
+        SpecError: It refuses the machine.
+    """
+    asked = getattr(model, "refuse", None)
+    if asked is not None:
+        try:
+            asked(machine)
+        except SpecError as error:
+            field = ".".join(filter(None, (part, error.field)))
+            raise SpecError(error.problem, file=error.file, line=error.line, field=field) from None

@@ -16,10 +16,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import System
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 from coevo.cost.detail import evaluate_mapping
 from coevo.design import Cost, LayerCost
-from coevo.errors import BackendError
+from coevo.errors import BackendError, SpecError
 from coevo.timeloop.conventions import layers_seen, machine_seen
 from coevo.timeloop.form import TENSORS, Form
 from coevo.timeloop.process import MAPPER, MODEL, Format, Timeloop, check
@@ -58,12 +59,25 @@ class TimeloopCost:
         self._ours = AnalyticalCost(AnalyticalSettings(objective=self.settings.objective))
         self._known: dict[Key, LayerCost] = {}
 
+    def refuse(self, machine: Accelerator) -> None:
+        """Refuses a machine of several parts.
+
+        Raises:
+            SpecError: It is one.
+        """
+        if isinstance(machine, System):
+            problem = f"{machine.name} is several accelerators on one chip, which Timeloop is not told of"
+            raise SpecError(f"{problem}; take cost `analytical`, or a machine of one part")
+
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``.
 
         Raises:
+            SpecError: A machine has several parts.
             BackendError: Timeloop is missing, or fails on a layer.
         """
+        for _, machine in pairs:
+            self.refuse(machine)
         check(self.settings.format, MODEL, *([MAPPER] if self.settings.mapping == "timeloop" else []))
         seen = [(Workload(work.name, tuple(layers_seen(work))), machine_seen(machine)) for work, machine in pairs]
         own = self._ours.evaluate(seen, jobs)

@@ -60,14 +60,27 @@ class ZigzagCost:
         self.settings: ZigzagSettings = settings or ZigzagSettings()
         self._known: dict[Key, LayerCost | None] = {}
 
+    def refuse(self, machine: Accelerator) -> None:
+        """Refuses a machine of several parts.
+
+        Raises:
+            SpecError: It is one.
+        """
+        if isinstance(machine, System):
+            problem = f"{machine.name} is several accelerators on one chip, which ZigZag is not told of"
+            raise SpecError(f"{problem}; take cost `analytical`, or a machine of one part")
+
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``.
 
         Raises:
+            SpecError: A machine has several parts.
             BackendError: ZigZag is not installed, or fails on a layer.
         """
         from joblib import Parallel, delayed
 
+        for _, machine in pairs:
+            self.refuse(machine)
         check()
         seen = [(_multiplying(workload), machine) for workload, machine in pairs]
         wanted = {_key(layer, machine): (layer, machine) for layers, machine in seen for layer in layers}
@@ -180,11 +193,8 @@ def score(layer: Layer, machine: Accelerator, settings: ZigzagSettings) -> Layer
     """Returns a layer as ZigZag scores it; None where a memory is too small or the multipliers too narrow for it.
 
     Raises:
-        SpecError: The machine has several parts.
         BackendError: ZigZag failed.
     """
-    if isinstance(machine, System):
-        raise SpecError(f"{machine.name} is several accelerators on one chip, which ZigZag is not told of")
     if too_wide(layer, machine) is not None:
         return None
     with tempfile.TemporaryDirectory(prefix="coevo-zigzag-") as folder:

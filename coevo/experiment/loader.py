@@ -26,7 +26,7 @@ from coevo.evaluate import (
     needs_accuracy,
     takes_one_by_one,
 )
-from coevo.experiment.parts import Plugin, content, located, refuse_unknown
+from coevo.experiment.parts import Plugin, content, located, refuse_machines, refuse_unknown
 from coevo.experiment.schema import SCHEMA, AcceleratorSection, ExperimentFile
 from coevo.experiment.targets import check_machines, load_targets, named_metric
 from coevo.library import Document, FieldPath, find_plugin, fingerprint, plugin_file
@@ -301,6 +301,8 @@ class Loader:
         metrics = computed_metrics(self.objectives, self.constraints, with_accuracy=True, targets=self.labels)
         with located(self.document, ("cost",) if "cost" in self.document.data else ()):
             attach(model, self.joint, self.file, {})
+            machines = (template.build() for template in self.templates)
+            refuse_machines(model, (*machines, *(target.machine for target in self.targets.values())))
             known = known_metrics(metrics, model, self.joint)
         refuse_unknown(self.document, self.cost.name, self.objectives, self.constraints, known)
         return model

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from coevo.accelerator.machine import Accelerator
 from coevo.errors import SpecError
 from coevo.evaluate import Constraint
 from coevo.library import Document, FieldPath, read_yaml
-from coevo.protocols import Metric
+from coevo.protocols import CostModel, Metric
 
 
 class Plugin(NamedTuple):
@@ -62,6 +63,18 @@ def _deepened(document: Document, path: FieldPath, dotted: str) -> FieldPath:
             break
         path, here, parts = (*path, key), here[key], parts[key.count(".") + 1 :]
     return path
+
+
+def refuse_machines(cost: CostModel, machines: Iterable[Accelerator]) -> None:
+    """Has a cost model refuse those machines that it cannot score, whatever varies in them.
+
+    Raises:
+        SpecError: It cannot score one of them.
+    """
+    refuse = getattr(cost, "refuse", None)
+    if refuse is not None:
+        for machine in machines:
+            refuse(machine)
 
 
 def refuse_unknown(

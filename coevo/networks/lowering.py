@@ -16,6 +16,7 @@ from collections import Counter
 from typing import TypedDict
 
 from coevo.networks.graph import (
+    INPUT,
     Add,
     Conv,
     GlobalPool,
@@ -48,15 +49,20 @@ def lower(graph: Graph) -> Workload:
     shapes = graph.shapes
     readers = Counter(source for node in graph.nodes for source in node.sources)
     layers: list[Layer] = []
+    after: list[tuple[int, ...]] = []
+    made: dict[str, tuple[int, ...]] = {INPUT: ()}  # the layers that have to be done for a node's output to be there
     for node in graph.nodes:
         before = layers[-1].name if layers else None
         # What tokens are added to, the positions, does not come from the layer before.
         follows = node.sources == (before,) and readers[node.sources[0]] == 1 and not isinstance(node, Tokens)
         place = _Place(bits=_bits(node), follows=follows)
         layer = _layer(node, shapes[node.sources[0]], shapes[node.name], place)
+        read = () if isinstance(node, Zeros) else tuple(sorted({i for source in node.sources for i in made[source]}))
+        made[node.name] = read if layer is None else (len(layers),)
         if layer is not None:
             layers.append(layer)
-    return Workload(graph.name, tuple(layers))
+            after.append(read)
+    return Workload(graph.name, tuple(layers), after=tuple(after))
 
 
 def _bits(node: Node) -> WordBits | None:

@@ -15,7 +15,7 @@ from coevo.accelerator.system import system_flaw, system_of
 from coevo.errors import SpecError, near
 from coevo.library import Document, FieldPath, read_yaml
 from coevo.mapping import Mapping
-from coevo.workload import Layer, Workload
+from coevo.workload import Layer, Workload, chain
 
 
 class _Strict(BaseModel):
@@ -50,6 +50,7 @@ class _Accelerator(_Strict):
 class _Mapped(_Strict):
     accelerator: _Accelerator
     layers: Annotated[list[Layer], Field(min_length=1)]
+    reads: dict[str, list[str]] = Field(default={})
     mappings: dict[str, list[dict[str, Any]]]
 
 
@@ -116,7 +117,8 @@ def read_design(path: Path, target: str | None = None) -> DesignFile:
             raise document.error(
                 (*place, "layers", i), f"the layer {layer.name!r} has no mapping; add it under `mappings`"
             )
-    return DesignFile(head.id, Workload(head.id, tuple(file.layers)), machine, mappings, head.metrics)
+    workload = Workload(head.id, tuple(file.layers), after=_after(document, file, place))
+    return DesignFile(head.id, workload, machine, mappings, head.metrics)
 
 
 def _parsed(document: Document, target: str | None) -> tuple[_Head, _Mapped, FieldPath]:
@@ -132,6 +134,22 @@ def _parsed(document: Document, target: str | None) -> tuple[_Head, _Mapped, Fie
     if label not in several.targets:
         raise SpecError(f"no target named {label!r} {near(label, several.targets)}", file=document.file)
     return several, several.targets[label], ("targets", label)
+
+
+def _after(document: Document, file: _Mapped, place: FieldPath) -> tuple[tuple[int, ...], ...]:
+    """By layer, the places of those that it reads: the one before unless the file says otherwise."""
+    places = {layer.name: i for i, layer in enumerate(file.layers)}
+    after = list(chain(len(file.layers)))
+    for name, read in file.reads.items():
+        if name not in places:
+            raise document.error((*place, "reads", name), f"there is no layer {name!r} {near(name, places)}")
+        before = [layer.name for layer in file.layers[: places[name]]]
+        for one in read:
+            if one not in before:
+                problem = f"there is no layer {one!r} before {name} {near(one, before)}"
+                raise document.error((*place, "reads", name), problem)
+        after[places[name]] = tuple(sorted({places[one] for one in read}))
+    return tuple(after)
 
 
 def _mapping(document: Document, path: FieldPath, levels: list[dict[str, Any]]) -> Mapping:

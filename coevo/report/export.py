@@ -18,7 +18,7 @@ from coevo.accelerator.system import System
 from coevo.accelerator.write import template_data
 from coevo.design import Cost, FrontDesign
 from coevo.library import scalar
-from coevo.workload import Layer
+from coevo.workload import Layer, Workload, chain
 
 SCHEMA = 1
 
@@ -109,10 +109,19 @@ def _system(system: System) -> dict[str, Any]:
 def _mapped(design: FrontDesign, cost: Cost) -> dict[str, Any]:
     """Layers, with what each keeps on chip, and mappings; of a cost model without a breakdown the layers alone."""
     layers = [layer.layer for layer in cost.layers] or design.workload.layers
+    reads = _reads(design.workload) if len(layers) == len(design.workload.layers) else {}
     return {
         "layers": [_layer(layer) for layer in layers],
+        **({"reads": reads} if reads else {}),
         "mappings": _mappings(cost),
     }
+
+
+def _reads(workload: Workload) -> dict[str, list[str]]:
+    """What layers read, by name, where that is not simply the one before."""
+    names, before = [layer.name for layer in workload.layers], chain(len(workload.layers))
+    pairs = zip(names, workload.reads, before, strict=True)
+    return {name: [names[i] for i in own] for name, own, one in pairs if own != one}
 
 
 def _mappings(cost: Cost) -> dict[str, Any]:

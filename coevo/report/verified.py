@@ -60,8 +60,13 @@ def verified_section(verified: Mapping[str, Any] | None, ids: Collection[str]) -
     )
 
 
+def row_label(design: str, target: str, part: str) -> str:
+    """Returns what a row is of: the design, and the target and the part of the machine, if there are several."""
+    return design + (f"@{target}" if target else "") + (f", {part}" if part else "")
+
+
 def _row(row: Mapping[str, Any], width: int) -> str:
-    name = escape(row["id"] + (f"@{row['target']}" if row["target"] else ""))
+    name = escape(row_label(row["id"], row["target"], row.get("part", "")))
     if "timeloop_cycles" not in row:
         why = escape(row["failure"] or "no layer that multiplies")
         return f"<tr><th class='id'>{name}</th><td colspan='{width - 1}'>{why}</td></tr>"

@@ -51,12 +51,19 @@ ours may cover more).
 
 Timeloop's conventions, which `expected.yaml` follows and a run of coevo may not:
 
-{conventions}
+{conventions}{parts}
 
 In Timeloop's words: where operands have words of different width, a Timeloop word is their greatest common divisor, and
 the dims W, I and O of a problem run over its pieces in a word of weights, inputs and outputs; where the mapping runs a
 dim further than the layer, so does the problem, and the energy of an operation is that much smaller.
 """
+
+
+_PARTS = """
+
+The machine has several parts; these are the layers that the part {part} runs, each as if it had the DRAM to itself.
+Cycles are of the part's clock, {clock} MHz; the run's are the sum over these layers. What runs side by side on other
+parts is not told to Timeloop."""
 
 
 class HasDesign(Protocol):
@@ -68,23 +75,27 @@ class HasDesign(Protocol):
 
 
 def timeloop_files(chosen: HasDesign) -> dict[str, str]:
-    """Returns a design's Timeloop inputs by path below the export's folder; below the target, where there are several.
+    """Returns a design's Timeloop inputs by path below the export's folder, and the target's and part's, if several.
 
     Raises:
         SpecError: A layer cannot be told to Timeloop.
     """
     files: dict[str, str] = {}
     for seen in seen_designs(chosen.design):
-        folder = "/".join(part for part in (FOLDER, seen.target) if part)
+        folder = "/".join(part for part in (FOLDER, seen.target, seen.part) if part)
         files |= {f"{folder}/{name}": text for name, text in _files(seen).items()}
     return files
 
 
 def _files(design: SeenDesign) -> dict[str, str]:
     conventions = "\n".join(f"* {text}" for text in CONVENTIONS)
+    parts = _PARTS.format(part=design.part, clock=f"{design.machine.clock_mhz:g}") if design.part else ""
     names = _folders(design.layers)
     expected = yaml_text(_expected(design, names), ["Our figures of each layer under Timeloop's conventions."])
-    files = {"README.md": _README.format(design=design.label, conventions=conventions), "expected.yaml": expected}
+    files = {
+        "README.md": _README.format(design=design.label, conventions=conventions, parts=parts),
+        "expected.yaml": expected,
+    }
     for layer, name in zip(design.layers, names, strict=True):
         searched = Form(layer.form.layer, layer.form.machine, layer.form.mac_energy_pj)
         for folder, inputs, form in (
@@ -119,6 +130,7 @@ def _expected(design: SeenDesign, folders: Sequence[str]) -> dict[str, Any]:
     return {
         "design": design.id,
         **({"target": design.target} if design.target else {}),
+        **({"part": design.part} if design.part else {}),
         "machine": design.machine.name,
         "conventions": list(CONVENTIONS),
         "total": {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from coevo.accelerator.machine import Accelerator
+from coevo.accelerator.system import System, mapped_on
 from coevo.cost import evaluate_mapping
 from coevo.cost.analytical import AnalyticalCost
+from coevo.cost.parts import part_of
 from coevo.design import Cost, FrontDesign, LayerCost
 from coevo.errors import SpecError
+from coevo.report.verified import row_label
 from coevo.timeloop.conventions import machine_seen
 from coevo.timeloop.form import Form
 from coevo.workload import Workload
@@ -48,19 +51,21 @@ class SeenLayer:
 
 @dataclass(frozen=True)
 class SeenDesign:
-    """A design on one of its machines.
+    """A design on one of its machines, or what one part of a machine of several runs of it.
 
     Attributes:
         id: Of the design.
         target: Label of the machine; empty where there is but one.
-        machine: As Timeloop sees it.
+        part: Label of the part; empty where the machine is one accelerator.
+        machine: The machine or the part as Timeloop sees it; cycles are of its clock.
         layers: Those that multiply, each kind once.
         movers: Those that do not: left out.
-        run: What the run says of the whole.
+        run: What the run says of the whole; of a part, of its layers one after the other.
     """
 
     id: str
     target: str
+    part: str
     machine: Accelerator
     layers: tuple[SeenLayer, ...]
     movers: tuple[LayerCost, ...]
@@ -68,29 +73,49 @@ class SeenDesign:
 
     @property
     def label(self) -> str:
-        """Design and target."""
-        return f"{self.id}@{self.target}" if self.target else self.id
+        """Design, target and part."""
+        return row_label(self.id, self.target, self.part)
 
 
 def seen_designs(found: FrontDesign) -> Iterator[SeenDesign]:
-    """Returns a design on each of its machines.
+    """Returns a design on each of its machines, or on each of the parts that run some of its layers.
 
     Raises:
         SpecError: A layer cannot be told to Timeloop.
     """
     for (target, machine), cost in zip(found.design.machines.items(), found.costs, strict=True):
-        alike: dict[object, list[LayerCost]] = {}
-        movers = []
-        for one in cost.layers or _searched(found.workload, machine, found.evaluation.id):
-            if one.layer.has_weights:
-                alike.setdefault(one.layer.shape_key, []).append(one)
+        layers = cost.layers or _searched(found.workload, machine, found.evaluation.id)
+        for part, own in mapped_on(machine).items():
+            if isinstance(machine, System):
+                mine = [_on_part(x, machine) for x in layers if x.part == part]
+                total = replace(cost, latency_cycles=sum(x.cycles for x in mine),
+                                energy_pj=sum(x.total_energy_pj for x in mine))  # fmt: skip
             else:
-                movers.append(one)
-        seen = machine_seen(machine)
-        layers = tuple(_layer(costs, machine, seen, found.evaluation.id) for costs in alike.values())
-        if not cost.layers:  # a table or a measurement gives no more than totals
-            layers = tuple(replace(x, remarks=(_NO_LAYERS, *x.remarks)) for x in layers)
-        yield SeenDesign(found.evaluation.id, target, seen, layers, tuple(movers), cost)
+                mine, total = list(layers), cost
+            if mine:
+                yield _seen_on(own, mine, SeenDesign(found.evaluation.id, target, part, own, (), (), total))
+
+
+def _seen_on(machine: Accelerator, costs: Sequence[LayerCost], whole: SeenDesign) -> SeenDesign:
+    """Returns a design with its layers as Timeloop sees them on one accelerator."""
+    alike: dict[object, list[LayerCost]] = {}
+    movers = []
+    for one in costs:
+        if one.layer.has_weights:
+            alike.setdefault(one.layer.shape_key, []).append(one)
+        else:
+            movers.append(one)
+    seen = machine_seen(machine)
+    layers = tuple(_layer(own, machine, seen, whole.id) for own in alike.values())
+    if not whole.run.layers:  # a table or a measurement gives no more than totals
+        layers = tuple(replace(x, remarks=(_NO_LAYERS, *x.remarks)) for x in layers)
+    return replace(whole, machine=seen, layers=layers, movers=tuple(movers))
+
+
+def _on_part(cost: LayerCost, system: System) -> LayerCost:
+    """Returns what a layer costs on the part that runs it, in the part's own cycles and with its own memories."""
+    label, mapping = part_of(cost.mapping, system)
+    return evaluate_mapping(cost.layer, dict(system.parts)[label], mapping)
 
 
 def form_of(ours: LayerCost, machine: Accelerator) -> Form:

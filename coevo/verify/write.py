@@ -11,7 +11,7 @@ from coevo.timeloop.conventions import CONVENTIONS
 from coevo.verify.against import Figures, Verdict
 
 _COLUMNS = (
-    "id", "target", "layer", "count", "cycles", "timeloop_cycles", "cycles_deviation_pct", "energy_pj",
+    "id", "target", "part", "layer", "count", "cycles", "timeloop_cycles", "cycles_deviation_pct", "energy_pj",
     "timeloop_energy_pj", "energy_deviation_pct", "mapper_cycles", "mapper_energy_pj", "mapper_edp_over_ours",
     "run_cycles", "run_energy_pj", "failure",
 )  # fmt: skip
@@ -38,8 +38,10 @@ def verified_csv(verdicts: Sequence[Verdict], form: str) -> str:
     rows = []
     for design in verified_data(verdicts, form)["designs"]:
         rows.append({**design, "layer": "total"})
-        rows += [{"id": design["id"], "target": design["target"], **layer} for layer in design["layers"]]
-    return csv_text(_COLUMNS, ([row.get(column) for column in _COLUMNS] for row in rows))
+        own = {name: design[name] for name in ("id", "target", "part") if name in design}
+        rows += [{**own, **layer} for layer in design["layers"]]
+    columns = [name for name in _COLUMNS if name != "part" or any(name in row for row in rows)]
+    return csv_text(columns, ([row.get(column) for column in columns] for row in rows))
 
 
 def _design(verdict: Verdict) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def _design(verdict: Verdict) -> dict[str, Any]:
     return {
         "id": design.id,
         "target": design.target,
+        **({"part": design.part} if design.part else {}),
         **(_figures(total) if total is not None else {}),
         "run_cycles": design.run.latency_cycles,
         "run_energy_pj": design.run.energy_pj,

@@ -65,6 +65,8 @@ def test_layers_on_several_parts_say_which_and_the_figures_are_drawn(coevo):
     figures = json.loads(coevo(*SYSTEM, "--assign", "interval", "--json")[1])
     assert {layer["part"] for layer in figures["layers"]} == {"dense", "depthwise"}
     assert figures["interval_ms"] < figures["latency_ms"]
+    assert figures["latency_ms"] == figures["layers"][-1]["ends_cycles"] / 1e6
+    assert " begins " in out
     assert sum(figures["energy_by_part_mj"].values()) == pytest.approx(figures["energy_mj"])
 
 

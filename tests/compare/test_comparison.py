@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,9 +69,22 @@ def file(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("cost", [f"{FAKES}:CostModel", f"{TWINS}:TwinCost"])
-def test_the_true_front_is_that_of_all_pairs_scored_one_by_one(file: Path, tmp_path: Path, cost: str) -> None:
-    experiment = load_experiment(file.parent / "small.yaml", [f"cost.name={cost}"])
+SEVERAL_PARTS = (
+    "cost={name: analytical}",
+    "accelerators=[{template: nvdla_shidiannao, vary: {depthwise.pe_array.rows: {any_of: [4, 8]}}}]",
+    "constraints={latency_ms: {max: 0.002}}",
+)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[f"cost.name={FAKES}:CostModel"], [f"cost.name={TWINS}:TwinCost"], SEVERAL_PARTS],
+    ids=["layers", "of the network", "several parts"],
+)
+def test_the_true_front_is_that_of_all_pairs_scored_one_by_one(
+    file: Path, tmp_path: Path, overrides: Sequence[str]
+) -> None:
+    experiment = load_experiment(file.parent / "small.yaml", overrides)
     front = exact_front(experiment.plan)
     space = experiment.joint.space
     everything = np.array(list(np.ndindex(*space.cardinalities)), dtype=np.int64)

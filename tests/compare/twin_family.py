@@ -1,4 +1,7 @@
-"""A family in which two networks each have the same layers: only their errors differ, and by `TwinCost` latencies."""
+"""A family in which two networks each have the same layers: their errors differ, by `TwinCost` latencies do.
+
+The layers of the one are branches, those of the other a chain: on a machine of several parts that matters.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ class Family(Plain):
     def __init__(self, settings: Any, task: Task) -> None:
         super().__init__(settings, task)
         self.genes = (*self.genes, Gene("twin", ("one", "other"), ordered=False))
+
+    def workload(self, choices, task=None):
+        found = super().workload(choices, task)
+        return replace(found, after=((),) * len(found.layers)) if choices["twin"] == "one" else found
 
 
 class TwinCost(CostModel):

@@ -228,6 +228,46 @@ def test_verify_writes_the_deviation_beside_each_design(a_run, stand_in, capsys)
     assert "Verified by Timeloop" in (a_run / "report.html").read_text()
 
 
+PARTS = """\
+schema: 1
+name: parts
+network: {space: digits_mbconv}
+accelerators: [nvdla_shidiannao]
+objectives: [interval, energy]
+deployment: {channels: 1, resolution: 8, classes: 10}
+cost: {name: analytical, assign: interval}
+budget: {designs: 3}
+"""
+
+
+def test_verify_scores_every_layer_of_several_parts_on_the_part_that_runs_it(tmp_path, stand_in, capsys):
+    (tmp_path / "parts.yaml").write_text(PARTS)
+    run = tmp_path / "run"
+    assert call("run", tmp_path / "parts.yaml", "--quiet", "--jobs", "1", "--out", run) == 0
+    assert call("verify", run, "--jobs", "2") == 0
+    printed = capsys.readouterr().out
+    rows = json.loads((run / "verified.json").read_text())["designs"]
+    designs = {row["id"] for row in rows}
+    assert designs == {line.split(",")[0] for line in (run / "front.csv").read_text().splitlines()[1:]}
+    for design in designs:
+        own = {row["part"]: row for row in rows if row["id"] == design}
+        assert own.keys() <= {"dense", "depthwise"}
+        given = json.loads(_evaluated(run, design, capsys))["layers"]
+        for part, row in own.items():
+            mine = [x for x in given if x["part"] == part]
+            assert row["run_cycles"] == pytest.approx(sum(x["cycles"] for x in mine))
+            assert row["timeloop_energy_pj"] == 10 * sum(x["macs"] > 0 for x in mine)
+            assert f"{design}, {part}" in printed
+            assert f"{design}, {part}</th>" in (run / "report.html").read_text()
+    head, first, *_ = (run / "verified.csv").read_text().splitlines()
+    assert head.startswith("id,target,part,layer,") and first.split(",")[2] == rows[0]["part"]
+
+
+def _evaluated(run, design, capsys):
+    assert call("evaluate", run / "front" / f"{design}.yaml", "--json") == 0
+    return capsys.readouterr().out
+
+
 def test_verify_tells_failures_and_still_writes(a_run, tmp_path, monkeypatch, capsys):
     install(tmp_path, monkeypatch, "#!/bin/sh\necho 'ERROR: no'\nexit 1\n")
     assert call("verify", a_run) == 2

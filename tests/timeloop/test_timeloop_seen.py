@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+import yaml
 from timeloop_machines import machine
 
 from coevo.accelerator import load_template
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 from coevo.design import Design, Evaluation, FrontDesign, Network
 from coevo.timeloop import flat
+from coevo.timeloop.conventions import machine_seen
 from coevo.verify.folder import timeloop_files
 from coevo.verify.seen import seen_designs
 from coevo.workload import Layer, Workload
@@ -79,6 +82,66 @@ def test_filling_and_draining_the_array_is_no_cost_to_timeloop():
     slower = [layer for layer in one.layers if layer.run.cycles > layer.ours.cycles]
     assert slower
     assert all("filling and draining" in layer.remarks[0] for layer in slower)
+
+
+SYSTEM = """
+schema: 1
+name: pair
+description: Two unlike parts, one at half the clock.
+technology_nm: 65
+clock_mhz: 200
+word_bits: 16
+dram: {words_per_cycle: 64}
+parts:
+  rows: {template: eyeriss}
+  pixels: {template: shidiannao, set: {clock_mhz: 100}}
+"""
+
+
+def test_of_several_parts_each_is_seen_with_the_layers_that_it_runs_in_its_own_cycles(tmp_path):
+    (tmp_path / "pair.yaml").write_text(SYSTEM)
+    built = load_template(str(tmp_path / "pair.yaml")).build({})
+    design = found(built, assign="interval")
+    parts = dict(built.parts)
+    rows, pixels = seen_designs(design)
+    assert [(one.part, one.label) for one in (rows, pixels)] == [
+        ("rows", "0123456789, rows"), ("pixels", "0123456789, pixels")
+    ]  # fmt: skip
+    names = {name: one.part for one in (rows, pixels) for layer in one.layers for name in layer.names}
+    names |= {mover.layer.name: one.part for one in (rows, pixels) for mover in one.movers}
+    assert names == {x.layer.name: x.part for x in design.cost.layers}
+    for one in (rows, pixels):
+        assert one.machine == machine_seen(parts[one.part])
+        mine = [x for x in design.cost.layers if x.part == one.part]
+        scale = built.clock_mhz / parts[one.part].clock_mhz
+        assert one.run.latency_cycles * scale == sum(x.cycles for x in mine)
+        assert one.run.energy_pj == pytest.approx(sum(x.total_energy_pj for x in mine))
+        for layer in one.layers:
+            (own, *_) = [x for x in mine if x.layer.name == layer.name]
+            assert layer.ours.cycles * scale == own.cycles
+            assert layer.ours.total_energy_pj == pytest.approx(own.total_energy_pj)
+            assert layer.remarks == ()
+
+
+def test_a_part_that_runs_nothing_is_not_seen(tmp_path):
+    (tmp_path / "pair.yaml").write_text(SYSTEM)
+    design = found(load_template(str(tmp_path / "pair.yaml")).build({}), assign="energy")
+    used = {x.part for x in design.cost.layers}
+    assert used < {"rows", "pixels"}
+    assert {one.part for one in seen_designs(design)} == used
+
+
+def test_every_part_has_a_folder_of_its_own(tmp_path):
+    (tmp_path / "pair.yaml").write_text(SYSTEM)
+    built = load_template(str(tmp_path / "pair.yaml")).build({})
+    files = timeloop_files(SimpleNamespace(design=found(built, assign="interval")))
+    assert {path.split("/")[1] for path in files} == {"rows", "pixels"}
+    for part, clock in (("rows", "200"), ("pixels", "100")):
+        expected = yaml.safe_load(files[f"timeloop/{part}/expected.yaml"])
+        assert (expected["part"], expected["machine"]) == (part, dict(built.parts)[part].name)
+        assert f"layers that the part {part} runs" in files[f"timeloop/{part}/README.md"]
+        assert f"the part's clock, {clock} MHz" in files[f"timeloop/{part}/README.md"]
+        assert all(f"timeloop/{part}/flat/{x['folder']}/model/mapping.yaml" in files for x in expected["layers"])
 
 
 def test_layers_whose_names_no_file_system_has_get_folders_of_their_own():

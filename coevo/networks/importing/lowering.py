@@ -47,7 +47,8 @@ def lower(graph: TensorGraph) -> Workload:
     walk = _Walk(graph)
     for step, operator in enumerate(graph.operators):
         walk.take(step, operator)
-    return Workload(graph.name, tuple(walk.layers()))
+    layers = tuple(walk.layers())
+    return Workload(graph.name, layers, after=walk.after())
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class _Written:
         taken: Stages that someone reads a part of.
         parameters: Of the elementwise operators.
         whole: What this is a part of, if it is.
+        makers: Indices of all layers that the words wait for, those that only move them too.
+        origins: What the words are taken from, where no layer makes them.
     """
 
     words: int
@@ -80,6 +83,8 @@ class _Written:
     taken: set[int] = field(default_factory=set)
     parameters: int = 0
     whole: _Value | None = None
+    makers: tuple[int, ...] = ()
+    origins: tuple[_Value, ...] = ()
 
 
 class _Walk:
@@ -95,6 +100,8 @@ class _Walk:
         self._written: list[_Written] = []
         self._layers: list[tuple[int, Layer]] = []
         self._sources: dict[int, int] = {}  # what is written that a layer reads, if that is all it reads
+        self._inputs: dict[int, tuple[_Value, ...]] = {}  # all that a layer reads
+        self._passes: dict[tuple[int, int], int] = {}  # the pass that makes a stage of what is written
         self._readings: Counter[int] = Counter()  # who reads what is written
         self._readers = _readers(graph)
         self._makers = {name: operator for operator in graph.operators for name in operator.outputs}
@@ -124,10 +131,10 @@ class _Walk:
         """Yields the layers, under different names."""
         for name in self._graph.outputs:
             self._read(name)
-        for written in reversed(self._written):  # parts before what they are a part of
-            self._finish(written)
+        for i in reversed(range(len(self._written))):  # parts before what they are a part of
+            self._finish(i)
         taken: set[str] = set()
-        order = sorted(range(len(self._layers)), key=lambda i: self._layers[i][0])
+        order = self._order()
         for before, i in zip([-1, *order], order, strict=False):
             layer = replace(self._layers[i][1], follows=self._follows(before, i))
             name, count = layer.name, 1
@@ -136,6 +143,25 @@ class _Walk:
                 name = f"{layer.name}_{count}"
             taken.add(name)
             yield replace(layer, name=name)
+
+    def after(self) -> tuple[tuple[int, ...], ...]:
+        """Returns the places of the layers that each of `layers` reads, once all of them were yielded."""
+        order = self._order()
+        places = {layer: place for place, layer in enumerate(order)}
+        read = ({maker for value in self._inputs[i] for maker in self._makers_of(value)} for i in order)
+        return tuple(tuple(sorted(places[maker] for maker in makers)) for makers in read)
+
+    def _order(self) -> list[int]:
+        """Indices of the layers in the order they run."""
+        return sorted(range(len(self._layers)), key=lambda i: self._layers[i][0])
+
+    def _makers_of(self, value: _Value) -> frozenset[int]:
+        """The layers that a value's words wait for."""
+        written = self._written[value.written]
+        if (value.written, value.stage) in self._passes:
+            return frozenset({self._passes[value.written, value.stage]})
+        sources = written.origins if written.whole is None else (written.whole,)
+        return frozenset(written.makers).union(*map(self._makers_of, sources))
 
     def _follows(self, before: int, layer: int) -> bool:
         """Whether a layer reads what the one before it computes, and nothing else, and nobody else does."""
@@ -218,8 +244,9 @@ class _Walk:
         written.parameters += self._claim(operator)
         self._values[operator.outputs[0]] = replace(value, stage=len(written.stages))
 
-    def _finish(self, written: _Written) -> None:
+    def _finish(self, index: int) -> None:
         """Decides which stage the computing layer writes; every other that is read takes a pass of its own."""
+        written = self._written[index]
         reads = written.read | written.taken
         if not reads:
             return
@@ -234,6 +261,8 @@ class _Walk:
             layer = nests.mover(operator.name, kind, self._shapes[operator.outputs[0]])
             if written.layer is None:
                 layer, written.parameters = replace(layer, affine=written.parameters), 0
+            self._passes[index, stage] = len(self._layers)
+            self._inputs[len(self._layers)] = (_Value(index, computed),)
             self._layers.append((step, layer))
         if written.layer is not None and written.parameters:
             place, layer = self._layers[written.layer]
@@ -246,6 +275,8 @@ class _Walk:
         for name in operator.inputs:
             self._read(name)
         layers = self._nests(operator)
+        values = tuple(map(self._value, self._active(operator)))
+        makers = tuple(range(len(self._layers), len(self._layers) + len(layers)))
         if layers:
             weights = sum(layer.words[0] for layer in layers)
             own = weights > 0 and self._own_weights(operator, weights)
@@ -253,14 +284,17 @@ class _Walk:
             layers = [replace(x, tied=x.kind in ("conv", "linear") and not own) for x in layers]
             layers[0] = replace(layers[0], affine=claimed - weights if own else claimed)
             self._layers += [(step, layer) for layer in layers]
-            sources = {self._value(name).written for name in self._active(operator)}
+            self._inputs |= dict.fromkeys(makers, values)
+            sources = {value.written for value in values}
             beside = isinstance(operator.action, Elementwise) and self._large(operator)  # a constant, from DRAM
             if len(layers) == 1 and len(sources) == 1 and not beside:
                 self._sources[len(self._layers) - 1] = sources.pop()
         computes = layers and not isinstance(operator.action, Move | Permutation | Padding)
         for i, name in enumerate(operator.outputs):
             if i == 0 or self._readers[name]:  # a batch norm's further outputs are empty
-                self._values[name] = self._new(name, len(self._layers) - len(layers) if computes else None)
+                self._values[name] = self._new(name, makers[0] if computes else None)
+                self._written[-1].makers = makers
+                self._written[-1].origins = () if makers else values
 
     def _own_weights(self, operator: Operator, weights: int) -> bool:
         """Whether the weights are one parameter, word for word, that no layer before has counted."""
