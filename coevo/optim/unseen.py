@@ -134,6 +134,8 @@ def first_of_equal(genomes: Genomes | Array) -> list[int]:
 def keys(genomes: Genomes | Array) -> list[bytes]:
     """Returns what tells the rows of a matrix ``(batch, gene)`` apart ``(batch,)``: their bytes, in C order."""
     rows = np.ascontiguousarray(genomes)
+    if not rows.shape[1]:
+        return [b""] * len(rows)
     row = np.dtype((np.void, rows.shape[1] * rows.itemsize))
     return cast("list[bytes]", rows.view(row).ravel().tolist())  # twice as fast as one tobytes() after the other
 

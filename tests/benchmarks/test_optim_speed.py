@@ -77,7 +77,7 @@ def pymoo_generation_with_duplicates(population: int) -> Callable[[], None]:
     return pymoo_generation(population, duplicates=True)
 
 
-ROUNDS = {100: 20, 1_000: 8, 10_000: 2}
+ROUNDS = {100: 200, 1_000: 20, 10_000: 2}
 
 
 @pytest.mark.parametrize("population", ROUNDS)

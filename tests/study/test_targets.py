@@ -187,12 +187,13 @@ def devices(tmp_path):
 
 
 def test_two_devices_of_one_table_are_two_targets(devices, tmp_path):
-    with devices().study(tmp_path / "run") as study:
+    experiment = devices()
+    with experiment.study(tmp_path / "run") as study:
         study.run()
         evaluations = study.evaluations
     assert any(evaluation.violation for evaluation in evaluations)
     for evaluation in evaluations:
-        digits = to_digits(devices().joint.network(np.array(evaluation.genome)).choices)
+        digits = to_digits(experiment.joint.network(np.array(evaluation.genome)).choices)
         if digits.startswith("0"):
             assert evaluation.reason.startswith("phone: the table has no latency of ")
             assert evaluation.reason.endswith(" on small")
