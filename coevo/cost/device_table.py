@@ -79,8 +79,6 @@ class DeviceTable:
         pairs = context.draw(1 if self.settings.device else _LOOKED_AT, 0)
         for workload, _ in pairs[:1]:
             self._benchmark = _benchmark_of(workload)
-            if flaw := self._benchmark.flaw_of(workload):
-                raise SpecError(flaw)
         self._devices = list(dict.fromkeys(self._device(machine) for _, machine in pairs)) or self._devices
 
     @property
@@ -168,10 +166,13 @@ def _benchmark_of(workload: Workload) -> Benchmark:
     """The benchmark that a network is of.
 
     Raises:
-        SpecError: It is of none.
+        SpecError: It is of none, or is scored otherwise than it was timed.
     """
     for benchmark in BENCHMARKS:
-        if benchmark.name_of(workload) is not None:
+        name = benchmark.name_of(workload)
+        if name is not None and workload.source is not None:
+            if flaw := benchmark.flaw_of(name, workload.source, workload):
+                raise SpecError(flaw)
             return benchmark
     spaces = " and ".join(benchmark.space for benchmark in BENCHMARKS)
     raise SpecError(f"tables of devices know the networks of spaces {spaces} alone; use another cost model")

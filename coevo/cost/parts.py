@@ -20,9 +20,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from coevo.accelerator.machine import Accelerator
 from coevo.accelerator.system import System
 from coevo.cost.schedule import Reads, Tasks, segments
 from coevo.design import LayerCost
+from coevo.errors import SpecError
 from coevo.mapping import LevelMapping, Mapping
 
 Array = NDArray[np.float64]
@@ -160,3 +162,14 @@ def spans(layers: Sequence[LayerCost], reads: Reads, system: System) -> Array:
     cycles[np.arange(len(layers)), places] = [x.cycles for x in layers]
     dram[np.arange(len(layers)), places] = [x.memory_cycles[0] for x in layers]
     return Tasks(reads, cycles, dram, np.zeros_like(cycles)).spans(places)
+
+
+def refuse_parts(machine: Accelerator, tool: str) -> None:
+    """Refuses a machine of several parts, for a tool that is told of one accelerator.
+
+    Raises:
+        SpecError: It is one.
+    """
+    if isinstance(machine, System):
+        problem = f"{machine.name} is several accelerators on one chip, which {tool} is not told of"
+        raise SpecError(f"{problem}; take cost `analytical`, or a machine of one part")

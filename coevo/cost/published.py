@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coevo.cost.figures import Figures
 from coevo.errors import SpecError, near
-from coevo.workload import Workload
+from coevo.workload import Source, Workload
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +34,28 @@ class Benchmark:
     Attributes:
         space: The shipped space that they are of.
         files: The table's usual name, then those of the files that must lie beside it.
-        name_of: Gives what the table calls a network; None if it is no network of the benchmark's.
-        flaw_of: Gives how a network of the benchmark's is scored otherwise than it was timed, with the cure; empty if
-            alike.
+        name: Gives what the table calls a network by its choices; raises KeyError, TypeError or ValueError if it is no
+            network of the benchmark's.
+        flaw_of: Gives how a network of the benchmark's, by what the table calls it, its source and itself, is scored
+            otherwise than it was timed, with the cure; empty if alike.
         read: Gives what a file says of a device; raises SpecError if it does not have the device, DataError if a file
             beside it is absent, and OSError, EOFError, KeyError, TypeError or ValueError if it is no such table.
     """
 
     space: str
     files: tuple[str, ...]
-    name_of: Callable[[Workload], str | None]
-    flaw_of: Callable[[Workload], str]
+    name: Callable[[Mapping[str, Any]], str]
+    flaw_of: Callable[[str, Source, Workload], str]
     read: Callable[[Path, str], Published]
+
+    def name_of(self, workload: Workload) -> str | None:
+        """Returns what the table calls a network; None if it is no network of the benchmark's."""
+        if workload.source is None:
+            return None
+        try:
+            return self.name(workload.source.choices)
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 def known_device(device: str, devices: Collection[str]) -> str:

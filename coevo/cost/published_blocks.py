@@ -23,7 +23,7 @@ from coevo.cost.published import Benchmark, Published, known_device, shown_shape
 from coevo.errors import SpecError
 from coevo.networks.fbnet import OPERATORS, STAGES, FBNet, FBNetSettings, from_digits, to_digits
 from coevo.protocols import Task
-from coevo.workload import Workload
+from coevo.workload import Source, Workload
 
 SPACE = "fbnet"
 
@@ -44,21 +44,8 @@ _NOISE_MS = 1e-9
 _BASE, _LUT = "_base", "_lut"
 
 
-def _name_of(workload: Workload) -> str | None:
-    """Returns a network's digits; None if it is no network of family fbnet."""
-    if workload.source is None:
-        return None
-    try:
-        return to_digits(workload.source.choices)
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
-def _flaw_of(workload: Workload) -> str:
+def _flaw_of(name: str, source: Source, workload: Workload) -> str:
     """Returns how a network is scored otherwise than it was timed; empty if alike."""
-    name, source = _name_of(workload), workload.source
-    if name is None or source is None:
-        return f"{workload.name} is no network of space {SPACE}"
     wanted, classes = (TASK.channels, TASK.resolution, TASK.resolution), workload.layers[-1].m
     if source.input_shape != wanted or classes != TASK.classes:
         return (
@@ -108,4 +95,4 @@ def _shapes(workload: Workload) -> list[object]:
     return [(layer.name, layer.kind, layer.bounds, layer.stride) for layer in workload.layers]
 
 
-BENCHMARK = Benchmark(SPACE, (FILE,), _name_of, _flaw_of, _read)
+BENCHMARK = Benchmark(SPACE, (FILE,), to_digits, _flaw_of, _read)

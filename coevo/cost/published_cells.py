@@ -22,7 +22,7 @@ from coevo.cost.published import Benchmark, Published, known_device, number, ope
 from coevo.errors import DataError
 from coevo.networks.cell import Cell, CellSettings, from_string, to_string
 from coevo.protocols import Task
-from coevo.workload import Workload
+from coevo.workload import Source, Workload
 
 SPACE = "nasbench201"
 
@@ -39,25 +39,12 @@ _LATENCY, _ENERGY = ("_latency_ms", "_latency"), ("_energy_mj", "_energy")
 """What the columns of a device end in, in lower case."""
 
 
-def _name_of(workload: Workload) -> str | None:
-    """Returns the string of a network's cell; None if it is no network of NAS-Bench-201."""
-    if workload.source is None:
-        return None
-    try:
-        return to_string(workload.source.choices)
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
-def _flaw_of(workload: Workload) -> str:
+def _flaw_of(cell: str, source: Source, workload: Workload) -> str:
     """Returns how a network is scored otherwise than it was timed; empty if alike. Classes do not matter."""
-    cell = _name_of(workload)
-    if cell is None or workload.source is None:
-        return f"{workload.name} is no network of space {SPACE}"
-    if workload.source.input_shape != INPUT:
+    if source.input_shape != INPUT:
         return (
             f"{cell} was measured on {shown_shape(INPUT)}, and is scored for "
-            f"{shown_shape(workload.source.input_shape)}; add `deployment: {{channels: 3, resolution: 32}}`"
+            f"{shown_shape(source.input_shape)}; add `deployment: {{channels: 3, resolution: 32}}`"
         )
     if workload.macs - workload.layers[-1].macs != _macs(cell):
         return f"cells were measured in the skeleton of space {SPACE}, 16 channels and 5 cells; take that space"
@@ -117,4 +104,4 @@ def _from_csv(file: Path, device: str) -> Mapping[str, Figures]:
         }
 
 
-BENCHMARK = Benchmark(SPACE, (FILE, CELLS), _name_of, _flaw_of, _read)
+BENCHMARK = Benchmark(SPACE, (FILE, CELLS), to_string, _flaw_of, _read)

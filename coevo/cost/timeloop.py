@@ -16,11 +16,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.accelerator.machine import Accelerator
-from coevo.accelerator.system import System
 from coevo.cost.analytical import AnalyticalCost, AnalyticalSettings
 from coevo.cost.detail import evaluate_mapping
+from coevo.cost.parts import refuse_parts
 from coevo.design import Cost, LayerCost
-from coevo.errors import BackendError, SpecError
+from coevo.errors import BackendError
 from coevo.timeloop.conventions import layers_seen, machine_seen
 from coevo.timeloop.form import TENSORS, Form
 from coevo.timeloop.process import MAPPER, MODEL, Format, Timeloop, check
@@ -65,9 +65,7 @@ class TimeloopCost:
         Raises:
             SpecError: It is one.
         """
-        if isinstance(machine, System):
-            problem = f"{machine.name} is several accelerators on one chip, which Timeloop is not told of"
-            raise SpecError(f"{problem}; take cost `analytical`, or a machine of one part")
+        refuse_parts(machine, "Timeloop")
 
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``.

@@ -22,12 +22,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.accelerator.machine import Accelerator
-from coevo.accelerator.system import System
 from coevo.cost.detail import smallest_need
+from coevo.cost.parts import refuse_parts
 from coevo.cost.precision import too_wide
 from coevo.cost.zigzag_input import NAMES, accelerator_data, mapping_data, ports, workload_data
 from coevo.design import Cost, LayerCost
-from coevo.errors import BackendError, SpecError
+from coevo.errors import BackendError
 from coevo.mapping import LevelMapping, Mapping
 from coevo.workload import OPERANDS, Layer, Workload
 
@@ -66,9 +66,7 @@ class ZigzagCost:
         Raises:
             SpecError: It is one.
         """
-        if isinstance(machine, System):
-            problem = f"{machine.name} is several accelerators on one chip, which ZigZag is not told of"
-            raise SpecError(f"{problem}; take cost `analytical`, or a machine of one part")
+        refuse_parts(machine, "ZigZag")
 
     def evaluate(self, pairs: Sequence[tuple[Workload, Accelerator]], jobs: int = 1) -> list[Cost]:
         """Scores every (workload, accelerator) pair; pure, and the same for any ``jobs``.

@@ -47,7 +47,7 @@ class Trained:
         if self.graph is None or not isinstance(self.graph.nodes[-1], Linear):
             raise RunError(
                 "onnx and torch write networks of families that describe them as graphs ending in a linear layer "
-                "(mbconv, cell, vit); of this one take --to weights --to accelerator --to mapping"
+                "(mbconv, cell, fbnet, vit); of this one take --to weights --to accelerator --to mapping"
             )
         return self.graph
 

@@ -22,21 +22,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from coevo.errors import SpecError, near
 from coevo.networks.bits import BitSettings, bit_genes, with_bits
 from coevo.networks.choices import Picker
+from coevo.networks.described import Described
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Node, Norm, Pool, Zeros
-from coevo.networks.lowering import lower
 from coevo.protocols import Task
 from coevo.space import Gene
-from coevo.workload import Workload
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Operation = Literal["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
 
@@ -69,7 +65,7 @@ class CellSettings(BaseModel):
     bits: BitSettings | None = None
 
 
-class Cell:
+class Cell(Described):
     """The cell of NAS-Bench-201: six edges of five operations each, in its macro skeleton.
 
     Args:
@@ -103,20 +99,6 @@ class Cell:
         edges = (Gene(_edge(*edge), OPERATIONS, ordered=False) for edge in EDGES)
         return (*edges, *bit_genes(self._settings.bits, STAGES))
 
-    def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
-        """Returns the loop nests of a network, deployed for ``task`` if given.
-
-        Raises:
-            SpecError: The deployment's input cannot be halved twice.
-        """
-        return lower(self.graph(choices, task))
-
-    def module(self, choices: Mapping[str, Any]) -> nn.Module:
-        """Returns the untrained network; weights come from torch's generator (seed it before)."""
-        from coevo.networks.modules import GraphModule
-
-        return GraphModule(self.graph(choices))
-
     def graph(self, choices: Mapping[str, Any], task: Task | None = None) -> Graph:
         """Returns the description from which workload and module are made.
 
@@ -126,7 +108,7 @@ class Cell:
 
         Raises:
             ValueError: A gene has no value.
-            SpecError: As for `workload`.
+            SpecError: The deployment's input cannot be halved twice.
         """
         task = task or self._task
         self._check(task)

@@ -17,22 +17,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from coevo.errors import SpecError
 from coevo.networks.bits import BitSettings, bit_genes, with_bits
 from coevo.networks.choices import Picker
+from coevo.networks.described import Described
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Node
-from coevo.networks.lowering import lower
 from coevo.networks.mbconv import refuse_shrinking
 from coevo.protocols import Task
 from coevo.space import Gene
-from coevo.workload import Workload
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Block(NamedTuple):
@@ -122,7 +118,7 @@ class FBNetSettings(BaseModel):
     bits: BitSettings | None = None
 
 
-class FBNet:
+class FBNet(Described):
     """Chains of FBNet's blocks, one operator of nine each.
 
     Args:
@@ -146,20 +142,6 @@ class FBNet:
         blocks = (Gene(name, tuple(OPERATORS), ordered=False) for name, _, _ in _places(self._settings))
         return (*blocks, *bit_genes(self._settings.bits, len(self._settings.stages)))
 
-    def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
-        """Returns the loop nests of a network, deployed for ``task`` if given.
-
-        Raises:
-            SpecError: The deployment's resolution is too small for the space's strides.
-        """
-        return lower(self.graph(choices, task))
-
-    def module(self, choices: Mapping[str, Any]) -> nn.Module:
-        """Returns the untrained network; weights come from torch's generator (seed it before)."""
-        from coevo.networks.modules import GraphModule
-
-        return GraphModule(self.graph(choices))
-
     def graph(self, choices: Mapping[str, Any], task: Task | None = None) -> Graph:
         """Returns the description from which workload and module are made.
 
@@ -169,7 +151,7 @@ class FBNet:
 
         Raises:
             ValueError: A gene has no value.
-            SpecError: As for `workload`.
+            SpecError: The deployment's resolution is too small for the space's strides.
         """
         task = task or self._task
         self._check(task)

@@ -20,21 +20,17 @@ accelerator nothing (the camera delivers that size). Deployed for another task, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from coevo.errors import SpecError
 from coevo.networks.bits import BitSettings, bit_genes, with_bits
 from coevo.networks.choices import CHOICES, Picker, gene_of
+from coevo.networks.described import Described
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Node
-from coevo.networks.lowering import lower
 from coevo.protocols import Task
 from coevo.space import Gene
-from coevo.workload import Workload
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 def _odd(kernel: int) -> int:
@@ -113,7 +109,7 @@ class MBConvSettings(BaseModel):
 _BLOCK_FIELDS = ("kernel", "expansion", "operator")
 
 
-class MBConv:
+class MBConv(Described):
     """Stages of inverted residual blocks (MobileNetV2, fused as in EfficientNetV2), chosen per stage or per block.
 
     Args:
@@ -138,20 +134,6 @@ class MBConv:
         """The decisions: every field with several choices."""
         return self._genes
 
-    def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
-        """Returns the loop nests of a network, deployed for ``task`` if given.
-
-        Raises:
-            SpecError: The deployment's resolution is too small for the space's strides.
-        """
-        return lower(self.graph(choices, task))
-
-    def module(self, choices: Mapping[str, Any]) -> nn.Module:
-        """Returns the untrained network; weights come from torch's generator (seed it before)."""
-        from coevo.networks.modules import GraphModule
-
-        return GraphModule(self.graph(choices))
-
     def graph(self, choices: Mapping[str, Any], task: Task | None = None) -> Graph:
         """Returns the description from which workload and module are made.
 
@@ -161,7 +143,7 @@ class MBConv:
 
         Raises:
             ValueError: An active gene has no value.
-            SpecError: As for `workload`.
+            SpecError: The deployment's resolution is too small for the space's strides.
         """
         task = task or self._task
         self._check(task)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from coevo.errors import SpecError
+from coevo.networks.described import Described
 from coevo.networks.graph import Conv, Graph, Linear, Node
-from coevo.networks.lowering import lower
 from coevo.networks.sequence import Mix, Scores
 from coevo.protocols import NetworkFamily, Task
 from coevo.space import Gene
-from coevo.workload import Workload
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 @dataclass(frozen=True, eq=False)
-class Reduced:
+class Reduced(Described):
     """A family whose networks are cheaper versions of another's, gene by gene.
 
     Attributes:
@@ -45,16 +41,6 @@ class Reduced:
         smaller = replace(task, resolution=max(1, round(self.resolution * task.resolution)))
         return narrowed(self.family.graph(choices, smaller), self.width)
 
-    def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
-        """Returns the loop nests of a network."""
-        return lower(self.graph(choices, task))
-
-    def module(self, choices: Mapping[str, Any]) -> nn.Module:
-        """Returns the untrained network."""
-        from coevo.networks.modules import GraphModule
-
-        return GraphModule(self.graph(choices))
-
 
 def reduced(
     family: NetworkFamily, task: Task, resolution: float = 1.0, width: float = 1.0, depth: float = 1.0
@@ -75,7 +61,8 @@ def reduced(
         return family
     if not hasattr(family, "graph"):
         raise SpecError(
-            "resolution, width and depth need a family that describes its networks as graphs (mbconv, cell, vit)",
+            "resolution, width and depth need a family that describes its networks as graphs "
+            "(mbconv, cell, fbnet, vit)",
             field="resolution" if resolution < 1 else "width" if width < 1 else "depth",
         )
     if depth < 1:

@@ -17,22 +17,18 @@ activations); GELU is applied on the way, as accelerators do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from coevo.errors import SpecError
 from coevo.networks.bits import BitSettings, bit_genes, with_bits
 from coevo.networks.choices import CHOICES, Picker, gene_of
+from coevo.networks.described import Described
 from coevo.networks.graph import INPUT, Add, Conv, GlobalPool, Graph, Linear, Node
-from coevo.networks.lowering import lower
 from coevo.networks.sequence import FirstToken, LayerNorm, Mix, Scores, Softmax, Tokens
 from coevo.protocols import Task
 from coevo.space import Gene
-from coevo.workload import Workload
-
-if TYPE_CHECKING:
-    from torch import nn
 
 _Int = Annotated[int, Field(strict=True, ge=1)]
 
@@ -92,7 +88,7 @@ class ViTSettings(BaseModel):
 _BLOCK_FIELDS = ("heads", "mlp_ratio")
 
 
-class ViT:
+class ViT(Described):
     """Vision transformers (ViT, DeiT), chosen as AutoFormer does: per network or per block.
 
     Args:
@@ -116,20 +112,6 @@ class ViT:
         """The decisions: every field with several choices."""
         return self._genes
 
-    def workload(self, choices: Mapping[str, Any], task: Task | None = None) -> Workload:
-        """Returns the loop nests of a network, deployed for ``task`` if given.
-
-        Raises:
-            SpecError: A patch does not divide the deployment's image.
-        """
-        return lower(self.graph(choices, task))
-
-    def module(self, choices: Mapping[str, Any]) -> nn.Module:
-        """Returns the untrained network; weights come from torch's generator (seed it before)."""
-        from coevo.networks.modules import GraphModule
-
-        return GraphModule(self.graph(choices))
-
     def graph(self, choices: Mapping[str, Any], task: Task | None = None) -> Graph:
         """Returns the description from which workload and module are made.
 
@@ -139,7 +121,7 @@ class ViT:
 
         Raises:
             ValueError: An active gene has no value.
-            SpecError: As for `workload`.
+            SpecError: A patch does not divide the deployment's image.
         """
         task = task or self._task
         self._check(task)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from shared_experiments import SEVERAL_PARTS
 
 from coevo.accuracy.train import TrainedAccuracy
 from coevo.cli import main
@@ -230,22 +231,10 @@ def test_every_target_has_its_machine_and_mappings(coevo, own_run, tmp_path, mon
         assert coevo(*command.split())[0] == 0
 
 
-PARTS = """\
-schema: 1
-name: parts
-network: {space: digits_mbconv}
-accelerators: [nvdla_shidiannao]
-objectives: [interval, energy]
-deployment: {channels: 1, resolution: 8, classes: 10}
-cost: {name: analytical, assign: interval}
-budget: {designs: 3}
-"""
-
-
 def test_a_machine_of_several_parts_has_a_folder_of_timeloops_for_each_and_its_commands_give_the_runs_figures(
     coevo, tmp_path, monkeypatch
 ):
-    (tmp_path / "parts.yaml").write_text(PARTS)
+    (tmp_path / "parts.yaml").write_text(SEVERAL_PARTS)
     run = made(tmp_path / "run", str(tmp_path / "parts.yaml"))
     code, out, err = coevo("export", run, "1", "--untrained", "-o", tmp_path / "out")
     assert (code, err) == (0, "") and "without" not in out

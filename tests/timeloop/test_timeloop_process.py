@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shared_experiments import SEVERAL_PARTS
 from timeloop_machines import CASES, machine, mapping_of
 
 from coevo.accelerator import load_template
@@ -228,20 +229,8 @@ def test_verify_writes_the_deviation_beside_each_design(a_run, stand_in, capsys)
     assert "Verified by Timeloop" in (a_run / "report.html").read_text()
 
 
-PARTS = """\
-schema: 1
-name: parts
-network: {space: digits_mbconv}
-accelerators: [nvdla_shidiannao]
-objectives: [interval, energy]
-deployment: {channels: 1, resolution: 8, classes: 10}
-cost: {name: analytical, assign: interval}
-budget: {designs: 3}
-"""
-
-
 def test_verify_scores_every_layer_of_several_parts_on_the_part_that_runs_it(tmp_path, stand_in, capsys):
-    (tmp_path / "parts.yaml").write_text(PARTS)
+    (tmp_path / "parts.yaml").write_text(SEVERAL_PARTS)
     run = tmp_path / "run"
     assert call("run", tmp_path / "parts.yaml", "--quiet", "--jobs", "1", "--out", run) == 0
     assert call("verify", run, "--jobs", "2") == 0
