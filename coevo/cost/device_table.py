@@ -151,7 +151,8 @@ class DeviceTable:
             try:
                 self._read[device] = self._benchmark.read(file, device)
             except SpecError as error:
-                raise SpecError(error.problem, field="device") from None
+                named = "" if self.settings.device else "; an accelerator names it in its field device"
+                raise SpecError(error.problem + named, field="device") from None
             except (OSError, EOFError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as problem:
                 text = " ".join(str(problem).split())
                 raise DataError(f"{file}: is no table of devices for space {self._benchmark.space}: {text}") from None

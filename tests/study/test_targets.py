@@ -216,7 +216,10 @@ def test_a_device_may_be_chosen_with_the_network(devices):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("targets.phone.set.device=smal", r"cost: the table has no device 'smal' \(did you mean 'small'"),
+        (
+            "targets.phone.set.device=smal",
+            r"cost: the table has no device 'smal' \(did you mean 'small'.*\); an accelerator names it in its field",
+        ),
         (
             "targets.phone.set={}",
             "cost: the accelerator device names no device; add `device` here",
